@@ -1,0 +1,30 @@
+//! Limits of the format, each with its reason. Limits of the wire stand in `proto::limit`.
+
+/// Parents of one op. Bounds the header; with more heads, merge ops come first.
+pub const PARENTS_MAX: usize = 32;
+/// Ops whose bodies one op may erase. Bounds the header.
+pub const ERASES_MAX: usize = 32;
+/// **Bytes** of a sealed body: a long text with room; files travel beside the log.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// **Bytes** of the extension: room for one future hash or key.
+pub const EXTENSION_BYTES_MAX: usize = 256;
+/// **Bytes** of a message text: fits a body with its padding.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// **Bytes** of a title or a name: one line on a screen.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Every 32nd op of a log travels with its signature, so that a single op is never further than that from one.
+pub const SIGNED_EVERY: u64 = 32;
+/// Relays that a conversation may name. More would multiply every write.
+pub const RELAYS_MAX: usize = 16;
+/// **Bytes** of a relay's address.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Devices of one account that take part in a conversation.
+pub const DEVICES_PER_ACCOUNT_MAX: usize = 64;
+/// Uses of one invitation.
+pub const INVITE_USES_MAX: u32 = 10_000;
+/// Ops of one author that may wait for missing parents on one replica. Above it they are refused, as a named gap.
+pub const PENDING_PER_AUTHOR_MAX: usize = 10_000;
+/// Ops of unknown authors that may wait for what authorises them, per conversation.
+pub const STRANGERS_MAX: usize = 256;
+/// Branches (ops that share author, log and seq with another) that one log may have on one replica.
+pub const BRANCHES_PER_LOG_MAX: usize = 64;
