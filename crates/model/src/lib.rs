@@ -28,7 +28,7 @@ pub mod op;
 
 pub use codec::Malformed;
 pub use control::{Control, RelayAddress};
-pub use digest::{Fingerprint, Key, Sum};
+pub use digest::{Chain, Fingerprint, Held, Key, Proof, Sum};
 pub use frontier::Frontier;
 pub use hlc::Hlc;
 pub use id::{AccountId, ConversationId, DeviceId, LogId, OpId};

@@ -14,8 +14,16 @@ pub(crate) struct Paint {
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set.
     pub(crate) fn for_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        Self { colour: std::io::stdout().is_terminal() && !refused }
+        Self {
+            colour: std::io::stdout().is_terminal() && !refused(),
+        }
+    }
+
+    /// The same for messages.
+    pub(crate) fn for_stderr() -> Self {
+        Self {
+            colour: std::io::stderr().is_terminal() && !refused(),
+        }
     }
 
     /// No colours: for logs.
@@ -44,8 +52,16 @@ impl Paint {
     }
 
     fn code(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
+}
+
+fn refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// `0.4 s`, `41 s`, `3 min 05 s`.

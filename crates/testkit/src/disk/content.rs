@@ -74,7 +74,9 @@ impl Fate {
             1 => Manner::Shuffled { keep_per_mille: 1_000 },
             2 => Manner::Shuffled { keep_per_mille: 125 },
             3 => Manner::Shuffled { keep_per_mille: 875 },
-            4 => Manner::InOrder { torn: rng.range(oldest..newest.max(oldest) + 1) },
+            4 => Manner::InOrder {
+                torn: rng.range(oldest..newest.max(oldest) + 1),
+            },
             _ => Manner::Shuffled { keep_per_mille: 500 },
         };
         let garbage = rng.chance(125);
@@ -109,7 +111,10 @@ pub(super) struct Content {
 impl Content {
     /// A fully synced file with these bytes.
     pub(super) fn synced(bytes: Vec<u8>) -> Self {
-        Self { bytes: Arc::new(bytes), undo: Vec::new() }
+        Self {
+            bytes: Arc::new(bytes),
+            undo: Vec::new(),
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -139,7 +144,14 @@ impl Content {
         } else {
             bytes[offset..end].copy_from_slice(data);
         }
-        self.undo.push(Undo { seq, offset, len: data.len(), old, old_size, new_size: bytes.len() });
+        self.undo.push(Undo {
+            seq,
+            offset,
+            len: data.len(),
+            old,
+            old_size,
+            new_size: bytes.len(),
+        });
     }
 
     /// Cuts the file to `size` bytes, or extends it with zeros.
@@ -151,7 +163,14 @@ impl Content {
         }
         let old = bytes[size.min(old_size)..].into();
         bytes.resize(size, 0);
-        self.undo.push(Undo { seq, offset: size, len: 0, old, old_size, new_size: size });
+        self.undo.push(Undo {
+            seq,
+            offset: size,
+            len: 0,
+            old,
+            old_size,
+            new_size: size,
+        });
     }
 
     /// Everything so far is on the disk for good.
@@ -167,7 +186,13 @@ impl Content {
         // 1. The size: the first lost change of the size takes all later ones with it.
         let mut size = self.bytes.len();
         let mut first_lost_resize = self.undo.len();
-        for (i, change) in self.undo.iter().enumerate().rev().filter(|(_, change)| change.resizes()) {
+        for (i, change) in self
+            .undo
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, change)| change.resizes())
+        {
             if fate.keeps(change.seq) {
                 break;
             }
@@ -184,7 +209,11 @@ impl Content {
         }
         // 3. The data, newest change first.
         let mut bytes = self.bytes.to_vec();
-        let room = self.undo.iter().map(|change| change.old_size.max(change.new_size)).fold(bytes.len(), usize::max);
+        let room = self
+            .undo
+            .iter()
+            .map(|change| change.old_size.max(change.new_size))
+            .fold(bytes.len(), usize::max);
         bytes.resize(room, 0);
         let mut decided = vec![false; room.div_ceil(SECTOR_BYTES)];
         // Behind the end of a kept truncation older bytes never come back.
@@ -205,17 +234,17 @@ impl Content {
                 continue;
             }
             let change_end = change.offset + change.len;
-            for sector in change.offset / SECTOR_BYTES..change_end.div_ceil(SECTOR_BYTES) {
+            let sectors = change.offset / SECTOR_BYTES..change_end.div_ceil(SECTOR_BYTES);
+            for (sector, decided) in sectors.clone().zip(&mut decided[sectors]) {
                 let start = change.offset.max(sector * SECTOR_BYTES);
-                let end = change_end.min((sector + 1) * SECTOR_BYTES);
-                if decided[sector] {
+                let end = change_end.min((sector + 1) * SECTOR_BYTES).min(limit);
+                if *decided {
                     continue;
                 }
                 if start < reach[i] && fate.keeps(change.seq) {
-                    decided[sector] = true;
+                    *decided = true;
                     continue;
                 }
-                let end = end.min(limit);
                 if start >= end {
                     continue;
                 }
@@ -228,5 +257,129 @@ impl Content {
         }
         bytes.resize(size, 0);
         Self::synced(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fate(manner: Manner) -> Fate {
+        Fate {
+            rng: Rng::new(1),
+            manner,
+            garbage: false,
+        }
+    }
+
+    fn survivor(content: &Content, keep_per_mille: u32, seed: u64) -> Vec<u8> {
+        let mut fate = Fate {
+            rng: Rng::new(seed),
+            manner: Manner::Shuffled { keep_per_mille },
+            garbage: false,
+        };
+        content.survive(&mut fate).bytes().to_vec()
+    }
+
+    #[test]
+    fn all_or_nothing_are_the_ends_of_the_scale() {
+        let mut content = Content::synced(vec![1; 3_000]);
+        content.write(1, 100, &[2; 2_000]);
+        content.truncate(2, 1_500);
+        content.write(3, 1_800, &[3; 2_000]);
+        content.write(4, 0, &[4; 10]);
+        assert_eq!(survivor(&content, 0, 1), vec![1; 3_000]);
+        assert_eq!(survivor(&content, 1_000, 1), content.bytes());
+        assert_eq!(content.bytes().len(), 3_800);
+        content.sync();
+        assert_eq!(survivor(&content, 0, 1), content.bytes(), "what is synced stays");
+    }
+
+    /// Each sector has one of the versions it really had, and each of them is met; sectors do not depend on each other.
+    #[test]
+    fn sectors_survive_whole_and_on_their_own() {
+        let mut content = Content::synced(vec![0; 4 * SECTOR_BYTES]);
+        for version in 1..=3_u8 {
+            content.write(u64::from(version), 0, &vec![version; 4 * SECTOR_BYTES]);
+        }
+        let mut met = std::collections::BTreeSet::new();
+        for seed in 0..2_000 {
+            let bytes = survivor(&content, 500, seed);
+            let versions: Vec<u8> = bytes.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
+            assert!(
+                bytes
+                    .chunks(SECTOR_BYTES)
+                    .all(|sector| sector.iter().all(|&byte| byte == sector[0]))
+            );
+            met.insert(versions);
+        }
+        assert!(met.len() > 150, "{} of 256 combinations", met.len());
+        assert!(met.contains(&vec![0, 3, 0, 3]) && met.contains(&vec![3, 1, 2, 3]));
+    }
+
+    #[test]
+    fn in_order_keeps_a_prefix() {
+        let mut content = Content::synced(Vec::new());
+        for seq in 1..=9_u64 {
+            content.write(seq, content.bytes().len(), &[seq as u8; SECTOR_BYTES]);
+        }
+        for torn in 1..=9 {
+            let bytes = content.survive(&mut fate(Manner::InOrder { torn })).bytes().to_vec();
+            assert!(bytes.len() / SECTOR_BYTES == torn as usize || bytes.len() / SECTOR_BYTES == torn as usize - 1);
+            assert!(bytes.len().is_multiple_of(SECTOR_BYTES));
+            let written = bytes
+                .chunks(SECTOR_BYTES)
+                .zip(1_u8..)
+                .filter(|(sector, seq)| sector[0] == *seq)
+                .count();
+            assert!(written + 1 >= bytes.len() / SECTOR_BYTES);
+        }
+    }
+
+    /// A lost truncation leaves the old bytes behind its end, a kept one never shows them again.
+    #[test]
+    fn truncation_is_atomic() {
+        let mut content = Content::synced(vec![7; 4 * SECTOR_BYTES]);
+        content.truncate(1, SECTOR_BYTES + 100);
+        content.write(2, SECTOR_BYTES + 100, &[9; 2 * SECTOR_BYTES]);
+        let (mut lost, mut cut, mut grown) = (0, 0, 0);
+        for seed in 0..500 {
+            let bytes = survivor(&content, 500, seed);
+            assert!(bytes[..SECTOR_BYTES + 100].iter().all(|&byte| byte == 7));
+            let tail = &bytes[SECTOR_BYTES + 100..];
+            match bytes.len() {
+                2_048 => (lost, _) = (lost + 1, assert!(tail.iter().all(|&byte| byte == 7))),
+                612 => cut += 1,
+                1_636 => (grown, _) = (grown + 1, assert!(tail.iter().all(|&byte| byte == 9 || byte == 0))),
+                other => panic!("{other} bytes were never the size"),
+            }
+        }
+        assert!(
+            lost > 50 && cut > 50 && grown > 50,
+            "{lost} lost, {cut} cut, {grown} grown"
+        );
+    }
+
+    #[test]
+    fn lost_data_in_new_room_is_zeros_or_garbage() {
+        let mut content = Content::synced(Vec::new());
+        content.write(1, 0, &[5; SECTOR_BYTES]);
+        content.write(2, 0, &[6; SECTOR_BYTES]);
+        let (mut zeros, mut garbage, mut gone) = (false, false, false);
+        for seed in 0..200 {
+            let mut fate = Fate {
+                rng: Rng::new(seed),
+                manner: Manner::Shuffled { keep_per_mille: 500 },
+                garbage: seed % 2 == 0,
+            };
+            let survivor = content.survive(&mut fate);
+            match survivor.bytes() {
+                [] => gone = true,
+                bytes if bytes.iter().all(|&byte| byte == bytes[0]) => zeros |= bytes[0] == 0,
+                _ => garbage = true,
+            }
+        }
+        assert!(zeros && garbage && gone);
     }
 }

@@ -33,7 +33,10 @@ impl FileLock {
         if *level >= want {
             return Ok(());
         }
-        let others_level = self.writer.filter(|&(writer, _)| writer != handle).map_or(0, |(_, level)| level);
+        let others_level = self
+            .writer
+            .filter(|&(writer, _)| writer != handle)
+            .map_or(0, |(_, level)| level);
         if want == ffi::SQLITE_LOCK_SHARED {
             if others_level >= ffi::SQLITE_LOCK_PENDING {
                 return Err(Busy);
@@ -66,6 +69,11 @@ impl FileLock {
             self.holders -= 1;
         }
         *level = want;
+    }
+
+    /// Whether nobody holds anything.
+    pub(super) const fn is_free(&self) -> bool {
+        self.holders == 0 && self.writer.is_none()
     }
 
     /// Whether anyone means to write.
@@ -121,7 +129,8 @@ impl SharedMemory {
     /// Address of a region of `size_bytes`, which is made (zeroed), with those before it, if it does not exist yet.
     pub(super) fn region(&mut self, region: usize, size_bytes: usize) -> *mut c_void {
         while self.regions.len() <= region {
-            self.regions.push((0..size_bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());
+            self.regions
+                .push((0..size_bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());
         }
         self.regions[region].as_ptr().cast_mut().cast()
     }
@@ -140,11 +149,7 @@ impl SharedMemory {
     }
 
     /// Takes all locks of the range exclusively, or none.
-    pub(super) fn lock_exclusive(
-        &mut self,
-        held: &mut ShmHeld,
-        slots: std::ops::Range<usize>,
-    ) -> Result<(), Busy> {
+    pub(super) fn lock_exclusive(&mut self, held: &mut ShmHeld, slots: std::ops::Range<usize>) -> Result<(), Busy> {
         let taken = |slot: usize| {
             let others_shared = self.shared[slot] - u32::from(held.shared[slot]);
             others_shared > 0 || (self.exclusive[slot] && !held.exclusive[slot])

@@ -7,17 +7,36 @@
 
 use super::Disk;
 use super::image::{Image, Inode};
-use crate::rng::Rng;
 
 /// One operation that changed the disk, or a note of the test.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Create { name: String, inode: Inode, syncs_directory: bool },
-    Write { inode: Inode, offset: usize, data: Box<[u8]> },
-    Truncate { inode: Inode, size: usize },
-    Sync { inode: Inode },
-    Delete { name: String, sync_directory: bool },
-    Put { inode: Inode, name: String, bytes: Vec<u8> },
+    Create {
+        name: String,
+        inode: Inode,
+        syncs_directory: bool,
+    },
+    Write {
+        inode: Inode,
+        offset: usize,
+        data: Box<[u8]>,
+    },
+    Truncate {
+        inode: Inode,
+        size: usize,
+    },
+    Sync {
+        inode: Inode,
+    },
+    Delete {
+        name: String,
+        sync_directory: bool,
+    },
+    Put {
+        inode: Inode,
+        name: String,
+        bytes: Vec<u8>,
+    },
     EntriesDurableAtOnce(bool),
     Mark(u64),
 }
@@ -32,7 +51,11 @@ pub struct Recording {
 
 impl Recording {
     pub(super) const fn new(base: Image, base_mark: u64) -> Self {
-        Self { base, base_mark, ops: Vec::new() }
+        Self {
+            base,
+            base_mark,
+            ops: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, op: Op) {
@@ -54,7 +77,12 @@ impl Recording {
     /// A cursor before the first operation.
     #[must_use]
     pub fn replay(&self) -> Replay<'_> {
-        let mut replay = Replay { image: self.base.clone(), rest: &self.ops, mark: self.base_mark, done: 0 };
+        let mut replay = Replay {
+            image: self.base.clone(),
+            rest: &self.ops,
+            mark: self.base_mark,
+            done: 0,
+        };
         replay.take_marks();
         replay
     }
@@ -83,7 +111,9 @@ impl Replay<'_> {
     ///
     /// A mark right behind an operation belongs to the instant after it: what it promises must survive from then on.
     pub fn step(&mut self) -> bool {
-        let Some((op, rest)) = self.rest.split_first() else { return false };
+        let Some((op, rest)) = self.rest.split_first() else {
+            return false;
+        };
         self.apply(op);
         self.rest = rest;
         self.done += 1;
@@ -100,7 +130,11 @@ impl Replay<'_> {
     fn apply(&mut self, op: &Op) {
         let image = &mut self.image;
         match op {
-            Op::Create { name, inode, syncs_directory } => image.create(*inode, name, *syncs_directory),
+            Op::Create {
+                name,
+                inode,
+                syncs_directory,
+            } => image.create(*inode, name, *syncs_directory),
             Op::Write { inode, offset, data } => image.write(*inode, *offset, data),
             Op::Truncate { inode, size } => image.truncate(*inode, *size),
             Op::Sync { inode } => image.sync(*inode),
@@ -126,6 +160,6 @@ impl Replay<'_> {
     /// A new disk as a power cut at this instant could leave it. Other seeds give other survivors.
     #[must_use]
     pub fn power_loss(&self, seed: u64) -> Disk {
-        Disk::with_image(seed, self.image.power_loss(Rng::new(seed)))
+        Disk::with_image(seed, self.image.power_loss(seed))
     }
 }

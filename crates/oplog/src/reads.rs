@@ -1,0 +1,452 @@
+//! Reading ops and conversations: by id, by log, by prefix, the heads, what waits.
+//!
+//! Every method works on [`Reader`], so on the writer between batches and on any reading connection. Not here: ranges and
+//! sums (`tree.rs`), the order of arrival and peers (`arrivals.rs`), members (`roster.rs`), proofs (`proof.rs`).
+
+use crate::row::{self, select_op};
+use crate::{LogError, Reader, State};
+use rusqlite::{Connection, OptionalExtension, params};
+use tombolo_model::control::Kind;
+use tombolo_model::digest::Sum;
+use tombolo_model::hlc::DRIFT_MS_MAX;
+use tombolo_model::limit::SIGNED_EVERY;
+use tombolo_model::{ConversationId, DeviceId, Hlc, LogId, Op, OpId};
+
+/// A conversation as the log sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConversationRow {
+    /// Its id.
+    pub id: ConversationId,
+    /// What kind it is; `None` until its genesis op is here (a newcomer's own join comes first).
+    pub kind: Option<Kind>,
+    /// Ops stored, in whatever state.
+    pub ops: u64,
+    /// Sum of their ids.
+    pub sum: Sum,
+    /// Arrival of the last one; 0 = none yet.
+    pub last_arrival: u64,
+    /// How many of them are pending or early.
+    pub waiting: u64,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The log.
+    pub log: LogId,
+    /// Greatest seq.
+    pub seq: u64,
+    /// Id of the op there.
+    pub id: OpId,
+    /// Its clock reading.
+    pub hlc: Hlc,
+    /// Where it stands. A device whose tail is early begins a new log that does not name it.
+    pub state: State,
+}
+
+/// What is held of a log, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Height {
+    /// The author.
+    pub author: DeviceId,
+    /// The log.
+    pub log: LogId,
+    /// Everything from 1 to here is held; 0 = not even the first.
+    pub contiguous: u64,
+    /// Greatest seq held.
+    pub max: u64,
+    /// Ops held.
+    pub count: u64,
+    /// Two ops claim one place, so heights say nothing about this log.
+    pub branched: bool,
+}
+
+/// Ids that claim one place of a log: two or more, each signed by the author, or named as `prev` by an op that is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Equivocation {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who wrote them.
+    pub author: DeviceId,
+    /// In which log.
+    pub log: LogId,
+    /// At which place.
+    pub seq: u64,
+    /// The ids, sorted. Not every one needs to be held.
+    pub ids: Vec<OpId>,
+}
+
+pub(crate) fn conversation_number(conn: &Connection, id: &ConversationId) -> Result<Option<i64>, LogError> {
+    let mut statement = conn.prepare_cached("SELECT n FROM conversation WHERE id = ?1")?;
+    Ok(statement.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+pub(crate) fn kind_from_sql(kind: Option<i64>) -> Result<Option<Kind>, LogError> {
+    match kind {
+        None => Ok(None),
+        Some(0) => Ok(Some(Kind::Group)),
+        Some(1) => Ok(Some(Kind::Direct)),
+        Some(2) => Ok(Some(Kind::Own)),
+        Some(_) => Err(LogError::damaged("kind of a conversation")),
+    }
+}
+
+/// Number of an op's row by conversation and id.
+pub(crate) fn find(conn: &Connection, conversation: i64, id: &OpId) -> Result<Option<u64>, LogError> {
+    let mut statement = conn.prepare_cached("SELECT arrival, conversation, id FROM op WHERE prefix = ?1")?;
+    let mut rows = statement.query([row::prefix_to_sql(id.prefix())])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)? == conversation && row::blob(row, 2)? == id.as_bytes() {
+            return Ok(Some(row::number(row, 0)?));
+        }
+    }
+    Ok(None)
+}
+
+/// One op by its row.
+pub(crate) fn load(conn: &Connection, arrival: u64) -> Result<Option<Op>, LogError> {
+    let mut statement = conn.prepare_cached(select_op!("WHERE o.arrival = ?1"))?;
+    let mut rows = statement.query([arrival as i64])?;
+    rows.next()?.map(|row| row::read(row).map(|(_, op)| op)).transpose()
+}
+
+/// Runs a prepared query of [`select_op!`] and collects the ops.
+fn collect(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Op>, LogError> {
+    let mut ops = Vec::new();
+    while let Some(row) = rows.next()? {
+        ops.push(row::read(row)?.1);
+    }
+    Ok(ops)
+}
+
+macro_rules! select_conversation {
+    ($tail:literal) => {
+        concat!("SELECT id, kind, ops, sum, last_arrival, waiting FROM conversation ", $tail)
+    };
+}
+
+fn conversation_row(row: &rusqlite::Row<'_>) -> Result<ConversationRow, LogError> {
+    let ops = row::number(row, 2)?;
+    Ok(ConversationRow {
+        id: ConversationId(row::array(row, 0)?),
+        kind: kind_from_sql(row.get(1)?)?,
+        ops,
+        sum: Sum::from_bytes(ops, &row::array(row, 3)?),
+        last_arrival: row::number(row, 4)?,
+        waiting: row::number(row, 5)?,
+    })
+}
+
+impl Reader {
+    /// Number of a conversation's rows; an unknown conversation is `None`.
+    pub(crate) fn number(&self, id: &ConversationId) -> Result<Option<i64>, LogError> {
+        conversation_number(self.db()?, id)
+    }
+
+    /// All conversations, by id.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn conversations(&self) -> Result<Vec<ConversationRow>, LogError> {
+        let mut statement = self.db()?.prepare_cached(select_conversation!("ORDER BY id"))?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(conversation_row(row)?);
+        }
+        Ok(found)
+    }
+
+    /// One conversation.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn conversation(&self, id: &ConversationId) -> Result<Option<ConversationRow>, LogError> {
+        let mut statement = self.db()?.prepare_cached(select_conversation!("WHERE id = ?1"))?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        rows.next()?.map(conversation_row).transpose()
+    }
+
+    /// An op with whatever is held of it.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn op(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<Op>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(None) };
+        match find(self.db()?, n, id)? {
+            Some(arrival) => load(self.db()?, arrival),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether an op is stored, in whatever state.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn has(&self, conversation: &ConversationId, id: &OpId) -> Result<bool, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(false) };
+        Ok(find(self.db()?, n, id)?.is_some())
+    }
+
+    /// Where an op stands, and its arrival; `None` when it is not stored.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn state(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<(State, u64)>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(None) };
+        let Some(arrival) = find(self.db()?, n, id)? else { return Ok(None) };
+        let mut statement = self.db()?.prepare_cached("SELECT state FROM op WHERE arrival = ?1")?;
+        let state = statement.query_row([arrival as i64], |row| row.get(0))?;
+        Ok(Some((State::from_sql(state)?, arrival)))
+    }
+
+    /// Ops of one log from `from_seq` to `to_seq`, both included, ascending, every branch; at most `limit`.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn run(
+        &self,
+        conversation: &ConversationId,
+        author: &DeviceId,
+        log: &LogId,
+        from_seq: u64,
+        to_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Op>, LogError> {
+        let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(select_op!(
+            "WHERE o.log = ?1 AND o.seq BETWEEN ?2 AND ?3 ORDER BY o.seq, o.arrival LIMIT ?4"
+        ))?;
+        collect(statement.query(params![log, clamp(from_seq), clamp(to_seq), limit as i64])?)
+    }
+
+    /// The ops after `after_seq` of one log up to and including the first that is held with its signature: what a
+    /// receiver needs to believe a single op. At most `2 *` [`SIGNED_EVERY`]; without a signature among them they are
+    /// returned all the same (the end of the log may be on its way).
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn voucher(
+        &self,
+        conversation: &ConversationId,
+        author: &DeviceId,
+        log: &LogId,
+        after_seq: u64,
+    ) -> Result<Vec<Op>, LogError> {
+        let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(select_op!(
+            "WHERE o.log = ?1 AND o.seq > ?2 ORDER BY o.seq, o.arrival LIMIT ?3"
+        ))?;
+        let mut rows = statement.query(params![log, clamp(after_seq), (2 * SIGNED_EVERY) as i64])?;
+        let mut ops = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (_, op) = row::read(row)?;
+            let signed = op.signature.is_some();
+            ops.push(op);
+            if signed {
+                break;
+            }
+        }
+        Ok(ops)
+    }
+
+    /// The ops whose ids begin with one of `prefixes` (see [`OpId::prefix`]), in the order of `prefixes`.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement =
+            self.db()?.prepare_cached(select_op!("WHERE o.prefix = ?1 AND o.conversation = ?2 ORDER BY o.id"))?;
+        let mut found = Vec::new();
+        for prefix in prefixes {
+            found.extend(collect(statement.query(params![row::prefix_to_sql(*prefix), n])?)?);
+        }
+        Ok(found)
+    }
+
+    /// What is held of each log, in numbers, by author and log.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn heights(&self, conversation: &ConversationId) -> Result<Vec<Height>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT author, log, contiguous, max_seq, count, branched FROM log WHERE conversation = ?1 \
+             ORDER BY author, log",
+        )?;
+        let mut rows = statement.query([n])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Height {
+                author: DeviceId(row::array(row, 0)?),
+                log: LogId(row::array(row, 1)?),
+                contiguous: row::number(row, 2)?,
+                max: row::number(row, 3)?,
+                count: row::number(row, 4)?,
+                branched: row.get(5)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Delivered ops that no delivered op names, by id: the parents of the next op.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn heads(&self, conversation: &ConversationId) -> Result<Vec<(OpId, Hlc)>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1 ORDER BY id")?;
+        let mut rows = statement.query([n])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?)));
+        }
+        Ok(found)
+    }
+
+    /// The end of the log of `device` that is open for writing. `None` = the next op begins a new log.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn tail(&self, conversation: &ConversationId, device: &DeviceId) -> Result<Option<Tail>, LogError> {
+        Ok(self.own_tails(conversation, device, true)?.pop())
+    }
+
+    /// The ends of all other logs of `device`, where they are delivered: what the first op of a new log names beside the
+    /// heads.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn old_tips(&self, conversation: &ConversationId, device: &DeviceId) -> Result<Vec<Tail>, LogError> {
+        let mut tails = self.own_tails(conversation, device, false)?;
+        tails.retain(|tail| tail.state == State::Delivered);
+        Ok(tails)
+    }
+
+    fn own_tails(&self, conversation: &ConversationId, device: &DeviceId, open: bool) -> Result<Vec<Tail>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT l.log, l.max_seq, l.tip, l.tip_hlc, (SELECT o.state FROM op o WHERE o.log = l.n AND \
+             o.seq = l.max_seq AND o.id = l.tip) FROM log l LEFT JOIN own_log w ON w.conversation = l.conversation \
+             AND w.device = l.author AND w.log = l.log AND w.open = 1 \
+             WHERE l.conversation = ?1 AND l.author = ?2 AND (w.open IS NOT NULL) = ?3 ORDER BY l.log",
+        )?;
+        let mut rows = statement.query(params![n, device.as_bytes(), open])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Tail {
+                log: LogId(row::array(row, 0)?),
+                seq: row::number(row, 1)?,
+                id: OpId(row::array(row, 2)?),
+                hlc: Hlc(row::number(row, 3)?),
+                state: State::from_sql(row.get(4)?)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Ops that wait for something missing, by clock and id.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn pending(&self, conversation: &ConversationId) -> Result<Vec<OpId>, LogError> {
+        self.in_state(conversation, State::Pending)
+    }
+
+    /// Ops in a state other than delivered, by clock and id.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn in_state(&self, conversation: &ConversationId, state: State) -> Result<Vec<OpId>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        // The repeated condition lets SQLite use the index of what is not delivered.
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT id FROM op WHERE state = ?2 AND state <> 0 AND conversation = ?1 ORDER BY hlc, prefix, id",
+        )?;
+        let mut rows = statement.query(params![n, state as i64])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(OpId(row::array(row, 0)?));
+        }
+        Ok(found)
+    }
+
+    /// Ids that stored ops wait for and that are not stored themselves; at most `limit`.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn missing(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<OpId>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT DISTINCT id FROM missing m WHERE conversation = ?1 AND NOT EXISTS (SELECT 1 FROM op o \
+             WHERE o.prefix = m.prefix AND o.id = m.id AND o.conversation = m.conversation) LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![n, limit as i64])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(OpId(row::array(row, 0)?));
+        }
+        Ok(found)
+    }
+
+    /// When the next early op is not early any more, in **milliseconds** since 1970.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn early_next_ms(&self) -> Result<Option<u64>, LogError> {
+        let mut statement =
+            self.db()?.prepare_cached("SELECT min(hlc) FROM op WHERE state = 2 AND state <> 0")?;
+        let hlc: Option<i64> = statement.query_row([], |row| row.get(0))?;
+        Ok(hlc.map(|hlc| Hlc(hlc as u64).ms().saturating_sub(DRIFT_MS_MAX)))
+    }
+
+    /// All places that two or more ids claim, in one conversation.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn equivocations(&self, conversation: &ConversationId) -> Result<Vec<Equivocation>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT l.author, l.log, e.seq, e.id FROM equivocation e JOIN log l ON l.n = e.log \
+             WHERE l.conversation = ?1 ORDER BY l.author, l.log, e.seq, e.id",
+        )?;
+        let mut rows = statement.query([n])?;
+        let mut found: Vec<Equivocation> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (author, log) = (DeviceId(row::array(row, 0)?), LogId(row::array(row, 1)?));
+            let (seq, id) = (row::number(row, 2)?, OpId(row::array(row, 3)?));
+            match found.last_mut() {
+                Some(last) if (last.author, last.log, last.seq) == (author, log, seq) => last.ids.push(id),
+                _ => found.push(Equivocation { conversation: *conversation, author, log, seq, ids: vec![id] }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// A small named value, as [`crate::Batch::put_meta`] stored it.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, LogError> {
+        let mut statement = self.db()?.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    }
+
+    fn log_number(
+        &self,
+        conversation: &ConversationId,
+        author: &DeviceId,
+        log: &LogId,
+    ) -> Result<Option<i64>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(None) };
+        let mut statement =
+            self.db()?.prepare_cached("SELECT n FROM log WHERE conversation = ?1 AND author = ?2 AND log = ?3")?;
+        Ok(statement.query_row(params![n, author.as_bytes(), log.as_bytes()], |row| row.get(0)).optional()?)
+    }
+}
+
+/// Seqs beyond what a row can hold are beyond every row.
+fn clamp(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,151 @@
+//! Op to row and back. What is left out of a row (a `prev` that a neighbour knows, the hash of a held body) is computed
+//! again on the way out, so that the header is the one that came in, byte for byte.
+//!
+//! Not here: deciding what is stored (`append.rs`), the tables (`schema.rs`).
+
+use crate::LogError;
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature};
+
+/// Where an op stands in the fold. A state of the fold, not of the set: digests do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Everything that it depends on is settled; it has been given to the fold.
+    Delivered = 0,
+    /// Something that it depends on is missing, or waits itself.
+    Pending = 1,
+    /// Its clock is too far ahead of ours; released when its time comes.
+    Early = 2,
+    /// Its clock is not above that of what it depends on: kept, never shown, nobody's parent.
+    Void = 3,
+}
+
+impl State {
+    /// Reads the number in a row.
+    pub(crate) fn from_sql(number: i64) -> Result<Self, LogError> {
+        match number {
+            0 => Ok(Self::Delivered),
+            1 => Ok(Self::Pending),
+            2 => Ok(Self::Early),
+            3 => Ok(Self::Void),
+            _ => Err(LogError::damaged("unknown state of an op")),
+        }
+    }
+
+    /// Whether ops that depend on it need not wait any more.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Delivered | Self::Void)
+    }
+}
+
+/// An id's prefix as it stands in rows: top bit flipped, so that signed order is the order of the bytes.
+#[must_use]
+pub fn prefix_to_sql(prefix: u64) -> i64 {
+    (prefix ^ 1 << 63) as i64
+}
+
+/// The reverse of [`prefix_to_sql`].
+#[must_use]
+pub fn prefix_from_sql(number: i64) -> u64 {
+    number as u64 ^ 1 << 63
+}
+
+/// `SELECT` of everything [`read`] needs, ending in the given clauses. The table is `o`.
+macro_rules! select_op {
+    ($tail:literal) => {
+        concat!(
+            "SELECT o.arrival, c.id, l.author, l.log, o.seq, o.hlc, o.id, o.version, o.class, o.epoch, o.expires_ms, \
+             o.parents, o.erases, o.extension, \
+             CASE WHEN o.prev IS NULL AND o.seq > 1 THEN \
+             (SELECT p.id FROM op p WHERE p.log = o.log AND p.seq = o.seq - 1 ORDER BY p.arrival LIMIT 1) \
+             ELSE o.prev END, o.body_len, o.body_hash, o.signature, o.body \
+             FROM op o CROSS JOIN log l ON l.n = o.log CROSS JOIN conversation c ON c.n = o.conversation ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_op;
+
+/// A blob column as a slice.
+pub(crate) fn blob<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a [u8], LogError> {
+    match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        _ => Err(LogError::damaged("a column has another type than was written")),
+    }
+}
+
+/// A blob column that may be NULL.
+pub(crate) fn blob_or_none<'a>(row: &'a Row<'_>, column: usize) -> Result<Option<&'a [u8]>, LogError> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) => Ok(Some(bytes)),
+        _ => Err(LogError::damaged("a column has another type than was written")),
+    }
+}
+
+/// A blob column of fixed length.
+pub(crate) fn array<const N: usize>(row: &Row<'_>, column: usize) -> Result<[u8; N], LogError> {
+    fixed(blob(row, column)?)
+}
+
+/// Bytes of fixed length.
+pub(crate) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], LogError> {
+    bytes.try_into().map_err(|_| LogError::damaged("a column has another length than was written"))
+}
+
+/// An integer column that is kept bit for bit or is never negative.
+pub(crate) fn number(row: &Row<'_>, column: usize) -> Result<u64, LogError> {
+    Ok(row.get::<_, i64>(column)? as u64)
+}
+
+fn ids(bytes: Option<&[u8]>) -> Result<Vec<OpId>, LogError> {
+    let bytes = bytes.unwrap_or_default();
+    if bytes.len() % OpId::LEN != 0 {
+        return Err(LogError::damaged("a list of ids has another length than was written"));
+    }
+    bytes.chunks_exact(OpId::LEN).map(|id| fixed(id).map(OpId)).collect()
+}
+
+/// Ids as one blob; `None` when there are none.
+pub(crate) fn join(ids: &[OpId]) -> Option<Vec<u8>> {
+    (!ids.is_empty()).then(|| ids.iter().flat_map(|id| id.0).collect())
+}
+
+/// Reads a row of [`select_op!`]: the arrival and the op. The id is the stored one; `doctor` compares it with the
+/// header's.
+pub(crate) fn read(row: &Row<'_>) -> Result<(u64, Op), LogError> {
+    let id = OpId(array(row, 6)?);
+    let conversation = ConversationId(array(row, 1)?);
+    let seq = number(row, 4)?;
+    let body = blob_or_none(row, 18)?.map(<[u8]>::to_vec);
+    let body_hash = match blob_or_none(row, 16)? {
+        Some(hash) => BodyHash(fixed(hash)?),
+        None => BodyHash::of(body.as_deref().unwrap_or_default()),
+    };
+    let class = u8::try_from(number(row, 8)?).map_err(|_| LogError::damaged("class of an op"))?;
+    let header = Header {
+        version: u8::try_from(number(row, 7)?).map_err(|_| LogError::damaged("version of an op"))?,
+        class: Class::try_from(class).map_err(|_| LogError::damaged("class of an op"))?,
+        // A genesis op names no conversation: it is known by having founded the one that it is kept in.
+        conversation: if id.founds() == conversation { ConversationId::ZERO } else { conversation },
+        author: DeviceId(array(row, 2)?),
+        log: LogId(array(row, 3)?),
+        seq,
+        prev: match blob_or_none(row, 14)? {
+            Some(prev) => OpId(fixed(prev)?),
+            None => OpId::ZERO,
+        },
+        hlc: Hlc(number(row, 5)?),
+        epoch: u32::try_from(number(row, 9)?).map_err(|_| LogError::damaged("epoch of an op"))?,
+        expires_ms: number(row, 10)?,
+        parents: ids(blob_or_none(row, 11)?)?,
+        erases: ids(blob_or_none(row, 12)?)?,
+        extension: blob_or_none(row, 13)?.unwrap_or_default().to_vec(),
+        body_len: u32::try_from(number(row, 15)?).map_err(|_| LogError::damaged("body length of an op"))?,
+        body_hash,
+    };
+    let signature = blob_or_none(row, 17)?.map(fixed).transpose()?.map(Signature);
+    Ok((number(row, 0)?, Op { id, header, signature, body }))
+}

@@ -1,0 +1,118 @@
+//! The tables of the log, as numbered steps.
+//!
+//! Small integers stand for conversations, logs and peers so that rows of `op` stay small; ids of ops are kept whole.
+//! Not here: running the steps (`migrate.rs`), meaning of the rows (`row.rs`, `append.rs`).
+//!
+//! How numbers are kept: SQLite's integers are signed. Clock readings, seq and arrival are below 2^63 and kept as they
+//! are. `prefix` (the first 8 bytes of an id) has its top bit flipped, so that signed order is the order of the bytes
+//! (`row::prefix_to_sql`). Random numbers are kept bit for bit.
+
+use crate::Step;
+
+/// Name of the log's part in the `schema` table.
+pub(crate) const NAME: &str = "oplog";
+
+/// All steps, oldest first. A released step never changes.
+pub(crate) const STEPS: &[Step] = &[Step {
+    why: "The log, its digest tree and who takes part: everything that a replica needs to exchange ops.",
+    sql: "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- kind: NULL until the genesis op is here. sum: of all ids. waiting: ops that are pending or early.
+-- top_hlc: greatest reading among delivered ops, from which lateness is judged.
+CREATE TABLE conversation (
+    n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER, ops INTEGER NOT NULL, sum BLOB NOT NULL,
+    last_arrival INTEGER NOT NULL, waiting INTEGER NOT NULL, top_hlc INTEGER NOT NULL) STRICT;
+
+-- contiguous: everything from 1 to there is held. tip: least id at max_seq. branched: two ops claim one place, or an
+-- op names a prev that is not the op before it. branches: ops that came to an occupied place.
+CREATE TABLE log (
+    n INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, author BLOB NOT NULL, log BLOB NOT NULL,
+    max_seq INTEGER NOT NULL, count INTEGER NOT NULL, contiguous INTEGER NOT NULL, tip BLOB NOT NULL,
+    tip_hlc INTEGER NOT NULL, branched INTEGER NOT NULL, branches INTEGER NOT NULL,
+    UNIQUE (conversation, author, log)) STRICT;
+CREATE INDEX log_author ON log (author);
+
+-- arrival is given by the program (never used twice, also after a repair). prev: NULL where it is the id of the
+-- earliest arrival at seq - 1 (and for seq 1). body_hash: NULL where the body is held. Lists of ids are concatenated,
+-- NULL when empty. chain: hash over the order of arrival up to here. Short columns first, the body last, so that
+-- walking rows does not read bodies.
+CREATE TABLE op (
+    arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, log INTEGER NOT NULL, seq INTEGER NOT NULL,
+    hlc INTEGER NOT NULL, prefix INTEGER NOT NULL, state INTEGER NOT NULL, source INTEGER NOT NULL,
+    version INTEGER NOT NULL, class INTEGER NOT NULL, epoch INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+    body_len INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL, prev BLOB, parents BLOB, erases BLOB,
+    extension BLOB, body_hash BLOB, signature BLOB, body BLOB) STRICT;
+CREATE INDEX op_prefix ON op (prefix);
+CREATE INDEX op_order ON op (conversation, hlc, prefix);
+CREATE INDEX op_log ON op (log, seq);
+CREATE INDEX op_waiting ON op (state, hlc) WHERE state <> 0;
+
+-- What a pending or early op waits for.
+CREATE TABLE missing (
+    conversation INTEGER NOT NULL, prefix INTEGER NOT NULL, id BLOB NOT NULL, waiter INTEGER NOT NULL,
+    PRIMARY KEY (conversation, prefix, id, waiter)) STRICT, WITHOUT ROWID;
+CREATE INDEX missing_waiter ON missing (waiter);
+
+-- Delivered ops that no delivered op names.
+CREATE TABLE head (
+    conversation INTEGER NOT NULL, id BLOB NOT NULL, hlc INTEGER NOT NULL,
+    PRIMARY KEY (conversation, id)) STRICT, WITHOUT ROWID;
+
+-- Digest tree: 16-way trie over (hlc, prefix). prefix: the first `depth` nibbles, rounded up to whole bytes.
+CREATE TABLE node (
+    conversation INTEGER NOT NULL, depth INTEGER NOT NULL, prefix BLOB NOT NULL, count INTEGER NOT NULL,
+    sum BLOB NOT NULL, PRIMARY KEY (conversation, depth, prefix)) STRICT, WITHOUT ROWID;
+
+-- Coded symbols over the conversation's ids, kept by `replica`; through = arrival up to which they are current.
+CREATE TABLE sketch (
+    conversation INTEGER PRIMARY KEY, cells BLOB NOT NULL, estimator BLOB NOT NULL, through INTEGER NOT NULL) STRICT;
+
+-- since: arrival of the op that made the device a member.
+CREATE TABLE member (
+    conversation INTEGER NOT NULL, device BLOB NOT NULL, account BLOB NOT NULL, certificate BLOB NOT NULL,
+    since INTEGER NOT NULL, PRIMARY KEY (conversation, device, account)) STRICT, WITHOUT ROWID;
+CREATE INDEX member_device ON member (device);
+
+CREATE TABLE invite (
+    conversation INTEGER NOT NULL, key BLOB NOT NULL, op BLOB NOT NULL, uses INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL, by BLOB NOT NULL, PRIMARY KEY (conversation, key, op)) STRICT, WITHOUT ROWID;
+CREATE TABLE revoked (
+    conversation INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY (conversation, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE invite_use (
+    conversation INTEGER NOT NULL, key BLOB NOT NULL, account BLOB NOT NULL,
+    PRIMARY KEY (conversation, key, account)) STRICT, WITHOUT ROWID;
+
+-- hlc, id: of the op that added it (0 and empty: named locally, from an invitation), which orders them.
+CREATE TABLE relay (
+    conversation INTEGER NOT NULL, key BLOB NOT NULL, url TEXT NOT NULL, region TEXT NOT NULL, hlc INTEGER NOT NULL,
+    id BLOB NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (conversation, key, url)) STRICT, WITHOUT ROWID;
+CREATE INDEX relay_key ON relay (key);
+
+CREATE TABLE peer (
+    n INTEGER PRIMARY KEY, device BLOB NOT NULL UNIQUE, their_incarnation INTEGER, their_position INTEGER,
+    their_chain BLOB, acked INTEGER NOT NULL, last_seen_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE proven (
+    conversation INTEGER NOT NULL, peer INTEGER NOT NULL, at_ms INTEGER NOT NULL, position INTEGER NOT NULL,
+    ops INTEGER NOT NULL, PRIMARY KEY (conversation, peer)) STRICT, WITHOUT ROWID;
+
+-- Ids that claim one place of a log; a place with a row has two or more.
+CREATE TABLE equivocation (
+    log INTEGER NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (log, seq, id)) STRICT, WITHOUT ROWID;
+
+-- Ops of unknown authors, bounded per conversation. by_author: the author itself brought it.
+CREATE TABLE stranger (
+    conversation INTEGER NOT NULL, hlc INTEGER NOT NULL, id BLOB NOT NULL, source INTEGER NOT NULL,
+    by_author INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB, body BLOB,
+    PRIMARY KEY (conversation, hlc, id)) STRICT, WITHOUT ROWID;
+
+-- Logs that this store itself began; at most one per conversation and device is open for writing.
+CREATE TABLE own_log (
+    conversation INTEGER NOT NULL, device BLOB NOT NULL, log BLOB NOT NULL, open INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device, log)) STRICT, WITHOUT ROWID;
+
+-- Damaged ops that were dropped: their arrivals stay used, and the chain goes on behind them.
+CREATE TABLE dropped (
+    arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL) STRICT;
+",
+}];

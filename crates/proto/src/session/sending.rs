@@ -1,0 +1,279 @@
+//! What goes out: jobs first (what a search found), then whatever arrived here after the peer's cursor, all within the
+//! credit that the peer granted; and the settled frame once everything is acknowledged.
+
+use super::{Context, Output, Phase, Session, local};
+use crate::batch;
+use crate::fault::Fault;
+use crate::frame::{Ack, Batch, Frame, Settled, Tool, Wanted};
+use crate::limit::{BATCH_BYTES, BATCH_OPS_MAX, SETTLE_MS, WINDOW_BATCHES};
+use crate::source::{Run, Source};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use tombolo_model::crypto::DOMAIN_ACK;
+use tombolo_model::digest::Chain;
+use tombolo_model::{ConversationId, DeviceId, LogId, Op};
+
+/// Something to send that is not simply what arrived after the cursor.
+#[derive(Debug)]
+pub(super) struct Job {
+    conversation: ConversationId,
+    tool: Tool,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Everything { after: u64 },
+    Run(Run),
+    Prefixes(Vec<u64>),
+}
+
+impl Job {
+    pub(super) fn everything(conversation: ConversationId, tool: Tool) -> Self {
+        Self { conversation, tool, what: What::Everything { after: 0 } }
+    }
+
+    pub(super) fn run(conversation: ConversationId, tool: Tool, run: Run) -> Self {
+        Self { conversation, tool, what: What::Run(run) }
+    }
+
+    pub(super) fn prefixes(conversation: ConversationId, tool: Tool, prefixes: Vec<u64>) -> Self {
+        Self { conversation, tool, what: What::Prefixes(prefixes) }
+    }
+}
+
+/// A batch that is on its way.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    hash: [u8; 32],
+    bytes: u64,
+    through: Option<u64>,
+    tool: Tool,
+    ops: u64,
+}
+
+/// Prefixes that one batch looks up at most.
+const PREFIXES_PER_BATCH: usize = 1024;
+
+impl Session {
+    /// Sends as much as the credit allows, then says whether all is sent.
+    pub(super) fn pump<S: Source>(&mut self, ctx: &Context<'_, S>) -> Result<(), Fault> {
+        if self.phase != Phase::Running {
+            return Ok(());
+        }
+        let window = self.peer_hello.as_ref().map_or(0, |hello| hello.window_bytes);
+        while self.in_flight_bytes < window && self.in_flight.len() < WINDOW_BATCHES {
+            if let Some(job) = self.jobs.pop_front() {
+                self.run_job(job, ctx)?;
+            } else if !self.send_arrivals(ctx)? {
+                break;
+            }
+        }
+        self.settle(ctx)
+    }
+
+    /// Sends the next batch of what arrived; `false` when there is nothing more.
+    fn send_arrivals<S: Source>(&mut self, ctx: &Context<'_, S>) -> Result<bool, Fault> {
+        let end = ctx.source.cursor().map_err(local)?.position;
+        if self.sent_position >= end {
+            return Ok(false);
+        }
+        let arrivals = ctx.source.arrivals(&self.peer, self.sent_position, end, BATCH_BYTES).map_err(local)?;
+        self.sent_position = arrivals.through.max(self.sent_position);
+        let ops: Vec<Op> =
+            arrivals.ops.into_iter().filter(|op| !self.blocked.contains_key(&op.conversation())).collect();
+        if !ops.is_empty() {
+            let chain = ctx.source.chain_at(self.sent_position).map_err(local)?;
+            let through = chain.map(|chain| (self.sent_position, chain));
+            self.send_batch(ops, Tool::Cursor, through, ctx)?;
+        }
+        Ok(true)
+    }
+
+    fn run_job<S: Source>(&mut self, job: Job, ctx: &Context<'_, S>) -> Result<(), Fault> {
+        let Job { conversation, tool, what } = job;
+        if self.blocked.contains_key(&conversation) {
+            return Ok(());
+        }
+        let (ops, rest) = match what {
+            What::Everything { after } => {
+                let arrivals = ctx.source.everything(&conversation, after, BATCH_BYTES).map_err(local)?;
+                let more = !arrivals.ops.is_empty();
+                (arrivals.ops, more.then_some(What::Everything { after: arrivals.through }))
+            }
+            What::Run(run) => {
+                let ops = ctx.source.run(&conversation, &run, BATCH_BYTES).map_err(local)?;
+                let next = ops.iter().map(|op| op.header.seq).max().map_or(run.to, |seq| seq) + 1;
+                let rest = (!ops.is_empty() && next <= run.to).then_some(What::Run(Run { from: next, ..run }));
+                (ops, rest)
+            }
+            What::Prefixes(mut prefixes) => {
+                let later = prefixes.split_off(prefixes.len().min(PREFIXES_PER_BATCH));
+                let ops = ctx.source.by_prefix(&conversation, &prefixes).map_err(local)?;
+                (ops, (!later.is_empty()).then_some(What::Prefixes(later)))
+            }
+        };
+        if let Some(what) = rest {
+            self.jobs.push_front(Job { conversation, tool, what });
+        }
+        if ops.is_empty() { Ok(()) } else { self.send_batch(ops, tool, None, ctx) }
+    }
+
+    fn send_batch<S: Source>(
+        &mut self,
+        mut ops: Vec<Op>,
+        tool: Tool,
+        through: Option<(u64, Chain)>,
+        ctx: &Context<'_, S>,
+    ) -> Result<(), Fault> {
+        let count = ops.len() as u64;
+        add_vouchers(&mut ops, ctx)?;
+        ops.truncate(BATCH_OPS_MAX);
+        self.last_batch += 1;
+        let batch = Batch { number: self.last_batch, tool, through, ops: batch::encode(&ops, ctx.compression) };
+        let bytes = Frame::Batch(batch).to_bytes();
+        let in_flight = InFlight {
+            hash: *blake3::hash(&bytes).as_bytes(),
+            bytes: bytes.len() as u64,
+            through: through.map(|(position, _)| position),
+            tool,
+            ops: count,
+        };
+        self.in_flight_bytes += in_flight.bytes;
+        self.in_flight.insert(self.last_batch, in_flight);
+        self.moved_ops = true;
+        self.out.push_back(Output::Send(bytes));
+        Ok(())
+    }
+
+    pub(super) fn on_ack<S: Source>(&mut self, ack: Ack, ctx: &Context<'_, S>) -> Result<(), Fault> {
+        let Some(in_flight) = self.in_flight.remove(&ack.number) else { return Err(Fault::FalseAcknowledgement) };
+        let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
+        let message = ack_bytes(incarnation, &ctx.signer.device(), &in_flight.hash);
+        if !ctx.verifier.verify(&self.peer, DOMAIN_ACK, &message, &ack.signature) {
+            return Err(Fault::FalseAcknowledgement);
+        }
+        self.in_flight_bytes -= in_flight.bytes;
+        self.owes |= !ack.refused.is_empty();
+        if ack.refused.is_empty() {
+            self.stats.ops_out[in_flight.tool as usize] += in_flight.ops;
+        }
+        for (conversation, refusal) in ack.refused {
+            self.block(conversation, refusal, true);
+        }
+        // Batches are acknowledged in order of their numbers: what a cursor covers is complete.
+        if let Some(position) = in_flight.through.filter(|_| !self.owes) {
+            self.out.push_back(Output::Acked { position });
+        }
+        Ok(())
+    }
+
+    pub(super) fn block(&mut self, conversation: ConversationId, refusal: crate::Refusal, by_peer: bool) {
+        self.searches.remove(&conversation);
+        if self.blocked.insert(conversation, refusal).is_none() {
+            self.out.push_back(Output::Refused { conversation, refusal, by_peer });
+        }
+    }
+
+    pub(super) fn on_want<S: Source>(
+        &mut self,
+        conversation: ConversationId,
+        tool: Tool,
+        wanted: Wanted,
+        ctx: &Context<'_, S>,
+    ) -> Result<(), Fault> {
+        if !self.may_see(&conversation, ctx)? {
+            return Ok(());
+        }
+        match wanted {
+            Wanted::All => self.jobs.push_back(Job::everything(conversation, tool)),
+            Wanted::Runs(runs) => self.jobs.extend(runs.into_iter().map(|run| Job::run(conversation, tool, run))),
+            Wanted::Prefixes(prefixes) => self.jobs.push_back(Job::prefixes(conversation, tool, prefixes)),
+        }
+        Ok(())
+    }
+
+    /// Whether the peer may see a conversation: checked whenever it names one.
+    pub(super) fn may_see<S: Source>(
+        &self,
+        conversation: &ConversationId,
+        ctx: &Context<'_, S>,
+    ) -> Result<bool, Fault> {
+        let shared = ctx.source.shared(&self.peer).map_err(local)?;
+        Ok(shared.binary_search_by(|(shared, _)| shared.cmp(conversation)).is_ok())
+    }
+
+    /// Says that everything is sent, with the proof, unless that was already said. The first time at once; later, in a
+    /// live session, after a quiet second.
+    fn settle<S: Source>(&mut self, ctx: &Context<'_, S>) -> Result<(), Fault> {
+        let cursor = ctx.source.cursor().map_err(local)?;
+        if !self.is_quiet() || self.sent_position < cursor.position {
+            self.settle_ms = None;
+            return Ok(());
+        }
+        let (proof, ..) = self.overall(ctx)?;
+        let settled = Settled {
+            position: cursor.position,
+            chain: cursor.chain,
+            proof: self.salted(&proof, true),
+            seen: self.last_acked,
+            round: self.round,
+        };
+        let said = self.settled.as_ref().map_or_else(
+            || self.proven.is_some() && self.last_batch == 0 && self.last_received == 0 && self.round == 0,
+            |last| *last == settled,
+        );
+        if said {
+            self.settle_ms = None;
+            return Ok(());
+        }
+        let urgent = self.proven.is_none() || self.settled.as_ref().is_some_and(|last| last.round != settled.round);
+        let due_ms = *self.settle_ms.get_or_insert(ctx.now.mono_ms + SETTLE_MS);
+        if urgent || ctx.now.mono_ms >= due_ms {
+            self.settle_ms = None;
+            self.ask(&Frame::Settled(settled.clone()));
+            self.settled = Some(settled);
+            self.compare(ctx)?;
+        }
+        Ok(())
+    }
+}
+
+/// What an acknowledgement signs: the life of the store that holds the batch, who sent it, and its bytes.
+#[must_use]
+pub(super) fn ack_bytes(incarnation: u64, sender: &DeviceId, hash: &[u8; 32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(72);
+    out.extend_from_slice(&incarnation.to_be_bytes());
+    out.extend_from_slice(&sender.0);
+    out.extend_from_slice(hash);
+    out
+}
+
+/// Appends, for every run whose last op carries no signature, the headers up to the next signed op.
+fn add_vouchers<S: Source>(ops: &mut Vec<Op>, ctx: &Context<'_, S>) -> Result<(), Fault> {
+    let mut last: BTreeMap<(ConversationId, DeviceId, LogId), (u64, bool)> = BTreeMap::new();
+    let mut open: Vec<(ConversationId, DeviceId, LogId, u64)> = Vec::new();
+    let held: BTreeSet<_> = ops.iter().map(|op| op.id).collect();
+    for op in ops.iter() {
+        let name = (op.conversation(), op.header.author, op.header.log);
+        let ended = last.insert(name, (op.header.seq, op.signature.is_some()));
+        if let Some((seq, false)) = ended
+            && seq + 1 != op.header.seq
+        {
+            open.push((name.0, name.1, name.2, seq));
+        }
+    }
+    open.extend(last.iter().filter(|(_, end)| !end.1).map(|(name, end)| (name.0, name.1, name.2, end.0)));
+    for (conversation, author, log, seq) in open {
+        for mut op in ctx.source.voucher(&conversation, &author, &log, seq).map_err(local)? {
+            if held.contains(&op.id) {
+                continue;
+            }
+            if op.header.body_len > 0 {
+                op.body = None;
+            }
+            ops.push(op);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! What a session asks of the log: a small, synchronous, read-only view.
+//!
+//! The machine holds positions and queues; ops and fingerprints stay where they are and are asked for. Everything that
+//! changes the log is an output of the session and comes back as an input once it is durable.
+
+use crate::reconcile::{estimator::Estimator, ranges::RangeSource, sketch::Sketch};
+use alloc::vec::Vec;
+use core::fmt::Display;
+use tombolo_model::digest::Chain;
+use tombolo_model::{ConversationId, DeviceId, LogId, Op, Proof};
+
+/// A place in the order in which a replica stored ops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cursor {
+    /// Random number of this life of the replica's store: a store that starts anew gets a new one.
+    pub incarnation: u64,
+    /// How many ops were stored.
+    pub position: u64,
+    /// Running hash over them.
+    pub chain: Chain,
+}
+
+/// What a replica holds of a conversation, in two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Ops held.
+    pub count: u64,
+    /// Commits to exactly which.
+    pub proof: Proof,
+}
+
+/// How far a replica holds one log. A log is named by its eight random bytes alone: 11 bytes a log instead of 43.
+/// Should two authors share them (only a hostile one would), both are ragged and the name means both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Height {
+    /// The log.
+    pub log: LogId,
+    /// Everything from seq 1 to here is held.
+    pub height: u64,
+    /// Whether ops above `height` are held too, or two ops share a place: heights alone cannot name what is held.
+    pub ragged: bool,
+}
+
+/// A stretch of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The log.
+    pub log: LogId,
+    /// First seq wanted.
+    pub from: u64,
+    /// Last seq wanted.
+    pub to: u64,
+}
+
+/// Some ops in arrival order and how far they reach.
+#[derive(Clone, Debug, Default)]
+pub struct Arrivals {
+    /// The ops, oldest arrival first.
+    pub ops: Vec<Op>,
+    /// Everything up to here that the peer may see is in `ops` or was before `after`.
+    pub through: u64,
+}
+
+/// The read-only view. Every method answers from one consistent state.
+pub trait Source {
+    /// Why reading failed.
+    type Error: Display;
+    /// Range fingerprints of one conversation.
+    type Ranges<'a>: RangeSource
+    where
+        Self: 'a;
+
+    /// Own arrival order: where it ends.
+    fn cursor(&self) -> Result<Cursor, Self::Error>;
+    /// The chain at a position of the own arrival order; `None` beyond its end.
+    fn chain_at(&self, position: u64) -> Result<Option<Chain>, Self::Error>;
+    /// How far the peer's arrival order has been read, as last stored.
+    fn peer_cursor(&self, peer: &DeviceId) -> Result<Option<Cursor>, Self::Error>;
+    /// The conversations that both sides of a connection with `peer` may see, sorted, each with the own arrival position
+    /// at which `peer` gained access (0 = from the start).
+    fn shared(&self, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, Self::Error>;
+    /// What is held of a conversation; nothing of an unknown one.
+    fn summary(&self, conversation: &ConversationId) -> Result<Summary, Self::Error>;
+    /// Ops that `peer` may see, did not bring itself, and that arrived after `after` and not after `through`; at most
+    /// about `bytes_max` bytes of bodies.
+    fn arrivals(&self, peer: &DeviceId, after: u64, through: u64, bytes_max: usize) -> Result<Arrivals, Self::Error>;
+    /// Everything held of a conversation that arrived after a position, for a peer that has nothing of it.
+    fn everything(&self, conversation: &ConversationId, after: u64, bytes_max: usize) -> Result<Arrivals, Self::Error>;
+    /// Heights of all logs of a conversation, sorted by log.
+    fn heights(&self, conversation: &ConversationId) -> Result<Vec<Height>, Self::Error>;
+    /// Ops of a run, ascending; at most about `bytes_max` bytes of bodies.
+    fn run(&self, conversation: &ConversationId, run: &Run, bytes_max: usize) -> Result<Vec<Op>, Self::Error>;
+    /// Ops whose ids start with one of `prefixes`, in an order in which parents come first.
+    fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, Self::Error>;
+    /// The ops of a log after `seq` up to the first that carries a signature: they vouch for op `seq`.
+    fn voucher(&self, conversation: &ConversationId, author: &DeviceId, log: &LogId, seq: u64)
+    -> Result<Vec<Op>, Self::Error>;
+    /// The first `cells` cells of the conversation's sketch.
+    fn sketch(&self, conversation: &ConversationId, cells: usize) -> Result<Sketch, Self::Error>;
+    /// The conversation's difference estimator.
+    fn estimator(&self, conversation: &ConversationId) -> Result<Estimator, Self::Error>;
+    /// Range fingerprints of the conversation.
+    fn ranges<'a>(&'a self, conversation: &ConversationId) -> Self::Ranges<'a>;
+}
