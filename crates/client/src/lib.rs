@@ -1,1 +1,3 @@
 //! Skeleton.
+
+pub mod key_store;

@@ -89,7 +89,7 @@ pub struct Header {
     pub author: DeviceId,
     /// Which of the author's logs.
     pub log: LogId,
-    /// Place in that log: 1, 2, 3 …
+    /// Place in that log: 1, 2, 3 ...
     pub seq: u64,
     /// Id of the same log's op `seq - 1`; zero for the first.
     pub prev: OpId,

@@ -234,16 +234,19 @@ impl Reader {
         after_seq: u64,
     ) -> Result<Vec<Op>, LogError> {
         let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
-        let mut statement = self.db()?.prepare_cached(select_op!(
+        let conn = self.db()?;
+        let mut statement = conn.prepare_cached(select_op!(
             "WHERE o.log = ?1 AND o.seq > ?2 ORDER BY o.seq, o.arrival LIMIT ?3"
         ))?;
+        let branched: bool = conn.query_row("SELECT branched FROM log WHERE n = ?1", [log], |row| row.get(0))?;
         let mut rows = statement.query(params![log, clamp(after_seq), (2 * SIGNED_EVERY) as i64])?;
         let mut ops = Vec::new();
         while let Some(row) = rows.next()? {
             let (_, op) = row::read(row)?;
             let signed = op.signature.is_some();
             ops.push(op);
-            if signed {
+            // In a branched log the first signature may be of another branch.
+            if signed && !branched {
                 break;
             }
         }

@@ -78,7 +78,7 @@ pub struct Resume {
 /// Some ops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// 1, 2, 3 … per sender and connection.
+    /// 1, 2, 3 ... per sender and connection.
     pub number: u64,
     /// How they were found.
     pub tool: Tool,

@@ -7,11 +7,11 @@
 //! How a session goes (PROTOCOL.md has the frames):
 //!
 //! ```text
-//! hello ⇄ hello · prove ⇄ prove · resume ⇄ resume          who, and where each stands
-//! batch … → ← ack …                                         what arrived after the cursor, within the granted credit
-//! settled ⇄ settled                                         all sent: are the proofs equal? then both are proven
-//! roots → ← differ · cells → ← decoded · ranges ⇄ ranges    if not: the initiator searches, then settled again
-//! batch → ← ack · settled (after a quiet second)            live
+//! hello <> hello, prove <> prove, resume <> resume          who, and where each stands
+//! batch ... -> <- ack ...                                   what arrived after the cursor, within the granted credit
+//! settled <> settled                                        all sent: are the proofs equal? then both are proven
+//! roots -> <- differ, cells -> <- decoded, ranges <> ranges if not: the initiator searches, then settled again
+//! batch -> <- ack, settled (after a quiet second)           live
 //! ```
 //!
 //! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds). Not here: sockets, threads, checking

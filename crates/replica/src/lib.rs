@@ -1,1 +1,24 @@
-//! Skeleton.
+//! What a phone, a laptop and a relay have in common: protocol sessions joined to a log.
+//!
+//! Responsible for: feeding sessions, checking what they bring (signatures through `identity`), storing it in one
+//! transaction for all of them, acknowledging only afterwards, pushing what is new, writing own ops, remembering how far
+//! each peer is. Not responsible for: sockets, threads, clocks (the shells `client` and `relay`), reading bodies (the
+//! `Fold` that a client brings), what a relay refuses beyond access (its [`Gate`]).
+//!
+//! Everything is synchronous and driven by arguments: the simulated world and the binaries run this same code.
+//! Read [`Replica`] first, then `view` (what a session may ask of the log).
+
+mod marks;
+mod replica;
+mod scope;
+mod view;
+mod write;
+mod zstd_columns;
+
+pub use marks::Marks;
+pub use replica::{ConnId, ConnState, Event, Gate, Link, Output, Replica};
+pub use scope::Scope;
+pub use tombolo_proto::session::{Now, Stats, Tools};
+pub use view::View;
+pub use write::{Draft, WriteError, Written};
+pub use zstd_columns::Zstd;

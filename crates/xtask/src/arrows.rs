@@ -12,10 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tombolo-oplog", &["tombolo-model"]),
     ("tombolo-seal", &["tombolo-identity", "tombolo-model"]),
     ("tombolo-store", &["tombolo-oplog", "tombolo-model"]),
-    (
-        "tombolo-replica",
-        &["tombolo-identity", "tombolo-proto", "tombolo-oplog", "tombolo-model"],
-    ),
+    ("tombolo-replica", &["tombolo-identity", "tombolo-proto", "tombolo-oplog", "tombolo-model"]),
     (
         "tombolo-client",
         &[
@@ -29,16 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Never store, never seal: a relay holds no keys and never reads a body.
-    (
-        "tombolo-relay",
-        &[
-            "tombolo-replica",
-            "tombolo-identity",
-            "tombolo-proto",
-            "tombolo-oplog",
-            "tombolo-model",
-        ],
-    ),
+    ("tombolo-relay", &["tombolo-replica", "tombolo-identity", "tombolo-proto", "tombolo-oplog", "tombolo-model"]),
     ("tombolo-cli", &["tombolo-client"]),
     ("xtask", &[]),
 ];
@@ -58,22 +46,13 @@ pub(crate) fn check(metadata: &Value) -> Result<usize, Vec<String>> {
     let (mut looked, mut wrong) = (0, Vec::new());
     for package in packages {
         let from = name_of(package);
-        let row = ALLOWED
-            .iter()
-            .find(|(name, _)| *name == from)
-            .map(|(_, allowed)| *allowed);
+        let row = ALLOWED.iter().find(|(name, _)| *name == from).map(|(_, allowed)| *allowed);
         let free = from == TESTKIT || from == SUITE;
         if row.is_none() && !free {
-            wrong.push(format!(
-                "{from} has no row in the table of arrows (crates/xtask/src/arrows.rs)"
-            ));
+            wrong.push(format!("{from} has no row in the table of arrows (crates/xtask/src/arrows.rs)"));
             continue;
         }
-        for dependency in package["dependencies"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
+        for dependency in package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default() {
             let to = dependency["name"].as_str().unwrap_or_default();
             // Absent for ordinary dependencies, else "build" or "dev".
             let kind = dependency["kind"].as_str().unwrap_or("normal");
@@ -82,9 +61,7 @@ pub(crate) fn check(metadata: &Value) -> Result<usize, Vec<String>> {
             }
             looked += 1;
             if to == TESTKIT && from != SUITE {
-                wrong.push(format!(
-                    "{from} imports {to} ({kind}): only dev-dependencies and {SUITE} may"
-                ));
+                wrong.push(format!("{from} imports {to} ({kind}): only dev-dependencies and {SUITE} may"));
             } else if !free && !row.unwrap_or_default().contains(&to) {
                 wrong.push(format!("{from} -> {to} ({kind}) is not an allowed arrow"));
             }
@@ -104,10 +81,7 @@ mod tests {
     use serde_json::json;
 
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
-        let list: Vec<Value> = dependencies
-            .iter()
-            .map(|(name, kind)| json!({ "name": name, "kind": kind }))
-            .collect();
+        let list: Vec<Value> = dependencies.iter().map(|(name, kind)| json!({ "name": name, "kind": kind })).collect();
         json!({ "name": name, "dependencies": list })
     }
 
@@ -128,27 +102,15 @@ mod tests {
 
     #[test]
     fn the_plan_itself_is_accepted() {
-        assert_eq!(
-            check(&world(package("tombolo-oplog", &[("tombolo-model", None)]))),
-            Ok(6)
-        );
+        assert_eq!(check(&world(package("tombolo-oplog", &[("tombolo-model", None)]))), Ok(6));
     }
 
     #[test]
     fn a_relay_that_reads_bodies_is_refused() {
-        let wrong = findings(package(
-            "tombolo-relay",
-            &[("tombolo-seal", None), ("tombolo-model", None)],
-        ));
-        assert_eq!(
-            wrong,
-            ["tombolo-relay -> tombolo-seal (normal) is not an allowed arrow"]
-        );
+        let wrong = findings(package("tombolo-relay", &[("tombolo-seal", None), ("tombolo-model", None)]));
+        assert_eq!(wrong, ["tombolo-relay -> tombolo-seal (normal) is not an allowed arrow"]);
         let wrong = findings(package("tombolo-relay", &[("tombolo-store", Some("build"))]));
-        assert_eq!(
-            wrong,
-            ["tombolo-relay -> tombolo-store (build) is not an allowed arrow"]
-        );
+        assert_eq!(wrong, ["tombolo-relay -> tombolo-store (build) is not an allowed arrow"]);
     }
 
     #[test]

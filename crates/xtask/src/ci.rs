@@ -55,7 +55,7 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
     let mut stages = Stages::new(paint, total, place.target.join("xtask-logs"));
     stages.run("fmt", |stage| {
         let mut cargo = place.cargo();
-        cargo.args(["fmt", "--all", "--check"]);
+        cargo.args(["fmt", "--all", "--check", "--", "--color", "never"]);
         stage.child(cargo, Kind::Plain, CHECK_LIMIT)
     });
     stages.run("tidy", |stage| tidy_stage(place, stage));
@@ -64,15 +64,7 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
     stages.run("deny", |stage| deny_stage(place, stage, quick));
     stages.run("clippy", |stage| {
         let mut cargo = place.cargo();
-        cargo.args([
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]);
+        cargo.args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
         stage.child(cargo, Kind::Plain, BUILD_LIMIT)
     });
     let built = stages.run("build", |stage| {
@@ -81,18 +73,11 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
         cargo.args(["build", "--locked", "--workspace", "--all-targets"]);
         stage.child(cargo, Kind::Plain, BUILD_LIMIT)
     });
-    stages.run(
-        "tests",
-        |stage| if built { tests_stage(place, stage) } else { not_built() },
-    );
+    stages.run("tests", |stage| if built { tests_stage(place, stage) } else { not_built() });
     stages.run("doctests", |stage| {
         let mut cargo = place.cargo();
         cargo.args(["test", "--locked", "--workspace", "--doc"]);
-        if built {
-            stage.child(cargo, Kind::Tests, BUILD_LIMIT)
-        } else {
-            not_built()
-        }
+        if built { stage.child(cargo, Kind::Tests, BUILD_LIMIT) } else { not_built() }
     });
     let programs = suite::programs(&place::metadata(&place.root)?);
     for (name, args, in_quick) in PROOFS {
@@ -132,10 +117,7 @@ pub(crate) fn tidy_stage(place: &Place, stage: &mut Stage) -> StageResult {
         stage.say(remark);
     }
     if findings.wrong.is_empty() {
-        return Ok(Passed {
-            note: format!("{} files", files.len()),
-            ..Passed::default()
-        });
+        return Ok(Passed { note: format!("{} files", files.len()), ..Passed::default() });
     }
     Err(found("findings", &findings.wrong))
 }
@@ -144,10 +126,7 @@ pub(crate) fn tidy_stage(place: &Place, stage: &mut Stage) -> StageResult {
 pub(crate) fn arrows_stage(place: &Place) -> StageResult {
     let metadata = place::metadata(&place.root).map_err(Stop::failed)?;
     match arrows::check(&metadata) {
-        Ok(looked) => Ok(Passed {
-            note: format!("{looked} imports between our crates"),
-            ..Passed::default()
-        }),
+        Ok(looked) => Ok(Passed { note: format!("{looked} imports between our crates"), ..Passed::default() }),
         Err(wrong) => Err(found("forbidden arrows", &wrong)),
     }
 }
@@ -155,10 +134,7 @@ pub(crate) fn arrows_stage(place: &Place) -> StageResult {
 /// The purity of `model` and `proto` as a stage.
 pub(crate) fn purity_stage(place: &Place) -> StageResult {
     match purity::check(&place.root, &place.target.join("xtask-purity")) {
-        Ok(crates) => Ok(Passed {
-            note: format!("{crates} crates cannot name std"),
-            ..Passed::default()
-        }),
+        Ok(crates) => Ok(Passed { note: format!("{crates} crates cannot name std"), ..Passed::default() }),
         Err(wrong) => Err(found("findings", &wrong)),
     }
 }
@@ -168,34 +144,17 @@ pub(crate) fn deny_stage(place: &Place, stage: &mut Stage, quick: bool) -> Stage
     match deny::command(place) {
         Ok(command) => stage.child(command, Kind::Plain, CHECK_LIMIT),
         Err(why) if quick => Err(Stop::LeftOut(why)),
-        Err(why) => Err(Stop::failed(format!(
-            "LICENCES, BANS AND SOURCES ARE NOT CHECKED.\n{why}"
-        ))),
+        Err(why) => Err(Stop::failed(format!("LICENCES, BANS AND SOURCES ARE NOT CHECKED.\n{why}"))),
     }
 }
 
 fn tests_stage(place: &Place, stage: &mut Stage) -> StageResult {
     let mut cargo = place.cargo();
     let note = if runs(place.cargo().args(["nextest", "--version"])) {
-        cargo.args([
-            "nextest",
-            "run",
-            "--locked",
-            "--workspace",
-            "--config-file",
-            "crates/xtask/nextest.toml",
-        ]);
+        cargo.args(["nextest", "run", "--locked", "--workspace", "--config-file", "crates/xtask/nextest.toml"]);
         String::new()
     } else {
-        cargo.args([
-            "test",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--no-fail-fast",
-            "--",
-            "--test-threads=2",
-        ]);
+        cargo.args(["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast", "--", "--test-threads=2"]);
         "by cargo test; with cargo-nextest each test has a process and a time limit".to_owned()
     };
     let passed = stage.child(cargo, Kind::Tests, BUILD_LIMIT)?;
@@ -209,14 +168,8 @@ fn demo_stage(place: &Place) -> StageResult {
     let mut told = Vec::new();
     match demo::tell(place, false, Paint::plain(), &mut |line| told.push(line.to_owned())) {
         Ok(shown) => {
-            let counts = Counts {
-                passed: shown,
-                ..Counts::default()
-            };
-            Ok(Passed {
-                counts,
-                note: String::new(),
-            })
+            let counts = Counts { passed: shown, ..Counts::default() };
+            Ok(Passed { counts, note: String::new() })
         }
         Err(text) => Err(Stop::failed(format!("{}\n{text}", told.join("\n")))),
     }

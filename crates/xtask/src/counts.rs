@@ -71,48 +71,20 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s",
         ]);
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 7,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 7, failed: 2, skipped: 1 });
     }
 
     #[test]
     fn summaries_of_nextest_are_read() {
         let good = count(&["     Summary [   0.123s] 12 tests run: 12 passed (1 slow), 3 skipped"]);
-        assert_eq!(
-            good,
-            Counts {
-                passed: 12,
-                failed: 0,
-                skipped: 3
-            }
-        );
+        assert_eq!(good, Counts { passed: 12, failed: 0, skipped: 3 });
         let bad = count(&["Summary [ 1.0s] 9/12 tests run: 6 passed, 1 failed, 1 exec failed, 1 timed out, 0 skipped"]);
-        assert_eq!(
-            bad,
-            Counts {
-                passed: 6,
-                failed: 3,
-                skipped: 0
-            }
-        );
+        assert_eq!(bad, Counts { passed: 6, failed: 3, skipped: 0 });
     }
 
     #[test]
     fn lines_of_the_suite_are_read() {
         let counts = count(&["cases: 2,000", "cases: 20 seeds twice", "cases: none", "the cases: 9"]);
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 2_020,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(counts, Counts { passed: 2_020, failed: 0, skipped: 0 });
     }
 }

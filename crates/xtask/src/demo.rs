@@ -14,11 +14,8 @@ use crate::term::Paint;
 use crate::{setup, suite};
 use world::{Person, Relay, World};
 
-const ALICE_WRITES: [&str; 3] = [
-    "The night ferry is cancelled.",
-    "I have the spare key for the boathouse.",
-    "Can someone bring rope tomorrow?",
-];
+const ALICE_WRITES: [&str; 3] =
+    ["The night ferry is cancelled.", "I have the spare key for the boathouse.", "Can someone bring rope tomorrow?"];
 const BOB_WRITES: [&str; 3] = [
     "Fuel is paid until Friday.",
     "Two guests more than planned on Saturday.",
@@ -34,24 +31,10 @@ pub(crate) fn run(place: &Place, paint: Paint, release: bool) -> Result<(), Stri
     if let Some(warning) = place.check_disk()? {
         println!("{} {warning}", paint.bold("warning:"));
     }
-    println!(
-        "{}",
-        paint.faint(&format!(
-            "building tombolo and tombolo-relay in {}",
-            place.target.display()
-        ))
-    );
+    println!("{}", paint.faint(&format!("building tombolo and tombolo-relay in {}", place.target.display())));
     let mut cargo = place.cargo();
     // Only what the story needs: the first build after cloning is the longest wait there is.
-    cargo.args([
-        "build",
-        "--locked",
-        "-p",
-        "tombolo-cli",
-        "-p",
-        "tombolo-relay",
-        "--bins",
-    ]);
+    cargo.args(["build", "--locked", "-p", "tombolo-cli", "-p", "tombolo-relay", "--bins"]);
     if release {
         cargo.arg("--release");
     }
@@ -65,12 +48,7 @@ pub(crate) fn run(place: &Place, paint: Paint, release: bool) -> Result<(), Stri
 /// Which step failed, or which claim is not true.
 pub(crate) fn tell(place: &Place, release: bool, paint: Paint, out: &mut dyn FnMut(&str)) -> Result<u64, String> {
     let mut world = World::new(place, release)?;
-    let mut story = Story {
-        paint,
-        out,
-        step: 0,
-        claims: 0,
-    };
+    let mut story = Story { paint, out, step: 0, claims: 0 };
     let told = play(&mut world, &mut story);
     let claims = story.claims;
     // Also after a failure: what the relay said is often the reason.
@@ -151,15 +129,9 @@ fn play(world: &mut World, story: &mut Story<'_>) -> Result<(), String> {
     story.step("Each sees only the own messages, and the digests of their histories differ.");
     for (person, own) in [(&alice, ALICE_WRITES), (&bob, BOB_WRITES)] {
         let seen = show_messages(story, person, &conversation)?;
-        story.claim(
-            texts(&seen) == own,
-            &format!("{} has exactly the own three messages", person.name),
-        )?;
+        story.claim(texts(&seen) == own, &format!("{} has exactly the own three messages", person.name))?;
     }
-    let (a, b) = (
-        digest(story, &alice, &conversation)?,
-        digest(story, &bob, &conversation)?,
-    );
+    let (a, b) = (digest(story, &alice, &conversation)?, digest(story, &bob, &conversation)?);
     story.claim(a.root != b.root, "the digests differ: the two histories have parted")?;
 
     story.step("The relay is back at the same address, with what it had. Both exchange again.");
@@ -170,10 +142,7 @@ fn play(world: &mut World, story: &mut Story<'_>) -> Result<(), String> {
     let alice_synced = sync(story, &alice)?;
 
     story.step("Both hold the same history, in the same order, and can prove it.");
-    let (a, b) = (
-        digest(story, &alice, &conversation)?,
-        digest(story, &bob, &conversation)?,
-    );
+    let (a, b) = (digest(story, &alice, &conversation)?, digest(story, &bob, &conversation)?);
     story.claim(a.root == b.root, "the digests are equal")?;
     story.claim(a.ops == b.ops, &format!("both count {} ops", a.ops))?;
     let seen = show_messages(story, &alice, &conversation)?;
@@ -189,10 +158,7 @@ fn play(world: &mut World, story: &mut Story<'_>) -> Result<(), String> {
     story.claim(all == written, "all six messages are there, each once")?;
     for (person, synced) in [(&alice, &alice_synced), (&bob, &bob_synced)] {
         let proven = synced.last().is_some_and(|row| row["proven"] == true);
-        story.claim(
-            proven,
-            &format!("{}'s last exchange ended with a proof of completeness", person.name),
-        )?;
+        story.claim(proven, &format!("{}'s last exchange ended with a proof of completeness", person.name))?;
     }
     (story.out)("");
     Ok(())
@@ -210,11 +176,7 @@ fn call(story: &mut Story<'_>, person: &Person, args: &[&str]) -> Result<Vec<Val
     let mut shown = format!("tombolo --home {}", person.folder);
     for arg in args {
         let arg = shorten(arg, 44);
-        let _ = if arg.contains(' ') {
-            write!(shown, " \"{arg}\"")
-        } else {
-            write!(shown, " {arg}")
-        };
+        let _ = if arg.contains(' ') { write!(shown, " \"{arg}\"") } else { write!(shown, " {arg}") };
     }
     story.command(&shown);
     person.call(args)
@@ -223,11 +185,7 @@ fn call(story: &mut Story<'_>, person: &Person, args: &[&str]) -> Result<Vec<Val
 fn sync(story: &mut Story<'_>, person: &Person) -> Result<Vec<Value>, String> {
     let rows = call(story, person, &["sync", "--once"])?;
     if let Some(row) = rows.last() {
-        let proven = if row["proven"] == true {
-            "complete, proven"
-        } else {
-            "not proven complete yet"
-        };
+        let proven = if row["proven"] == true { "complete, proven" } else { "not proven complete yet" };
         story.line(&format!(
             "{}: {} ops in, {} out, {} bytes in, {} out: {proven}",
             person.name, row["ops_in"], row["ops_out"], row["bytes_in"], row["bytes_out"]
@@ -265,22 +223,14 @@ struct Digest {
 fn digest(story: &mut Story<'_>, person: &Person, conversation: &str) -> Result<Digest, String> {
     let rows = call(story, person, &["digest", conversation])?;
     let root = field(&rows, "digest")?;
-    let ops = rows
-        .last()
-        .and_then(|row| row["ops"].as_u64())
-        .ok_or("`tombolo digest` printed no number of ops")?;
+    let ops = rows.last().and_then(|row| row["ops"].as_u64()).ok_or("`tombolo digest` printed no number of ops")?;
     story.line(&format!("{:6} {root}  {ops} ops", person.name));
     Ok(Digest { root, ops })
 }
 
 fn field(rows: &[Value], name: &str) -> Result<String, String> {
-    let value = rows
-        .iter()
-        .find_map(|row| row[name].as_str())
-        .filter(|text| !text.is_empty());
-    value
-        .map(str::to_owned)
-        .ok_or_else(|| format!("the answer has no field \"{name}\": {rows:?}"))
+    let value = rows.iter().find_map(|row| row[name].as_str()).filter(|text| !text.is_empty());
+    value.map(str::to_owned).ok_or_else(|| format!("the answer has no field \"{name}\": {rows:?}"))
 }
 
 fn shorten(text: &str, width: usize) -> String {
@@ -300,12 +250,7 @@ mod tests {
     fn a_false_claim_stops_the_story() {
         let mut lines = Vec::new();
         let mut out = |line: &str| lines.push(line.to_owned());
-        let mut story = Story {
-            paint: Paint::plain(),
-            out: &mut out,
-            step: 0,
-            claims: 0,
-        };
+        let mut story = Story { paint: Paint::plain(), out: &mut out, step: 0, claims: 0 };
         assert_eq!(story.claim(true, "one"), Ok(()));
         assert_eq!(story.claim(false, "two"), Err("not true: two".to_owned()));
         assert_eq!(story.claims, 1);

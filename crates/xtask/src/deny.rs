@@ -47,20 +47,14 @@ fn find(place: &Place) -> Result<PathBuf, String> {
 }
 
 fn install(home: &PathBuf) -> Result<(), String> {
-    let python = ["python3", "python"]
-        .into_iter()
-        .find(|name| place::in_path(name))
-        .ok_or("there is no python3")?;
+    let python = ["python3", "python"].into_iter().find(|name| place::in_path(name)).ok_or("there is no python3")?;
     let wanted = format!("{PACKAGE}=={VERSION}");
     let venv = run(Command::new(python).args(["-m", "venv"]).arg(home));
     let pip = ["bin", "Scripts"].map(|dir| home.join(dir).join(format!("pip{}", std::env::consts::EXE_SUFFIX)));
     match (venv, pip.iter().find(|path| path.is_file())) {
         (Ok(()), Some(pip)) => run(Command::new(pip).args(["install", "--quiet", &wanted])),
         // Debian ships venv apart from Python; pip alone can do it too.
-        _ => run(Command::new(python)
-            .args(["-m", "pip", "install", "--quiet", "--target"])
-            .arg(home)
-            .arg(&wanted)),
+        _ => run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--target"]).arg(home).arg(&wanted)),
     }
 }
 
@@ -70,20 +64,11 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(text
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no message")
-        .trim()
-        .to_owned())
+    Err(text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned())
 }
 
 fn works(program: &std::path::Path) -> bool {
     let mut command = Command::new(program);
-    command
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

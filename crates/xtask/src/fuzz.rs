@@ -21,10 +21,7 @@ impl Fuzz {
     /// # Errors
     /// What is wrong with the arguments.
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
-        let mut fuzz = Self {
-            target: None,
-            seconds: 60,
-        };
+        let mut fuzz = Self { target: None, seconds: 60 };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             if arg == "--seconds" {
@@ -48,15 +45,10 @@ impl Fuzz {
         if !dir.join("Cargo.toml").is_file() {
             return Err("there are no fuzz targets yet (tests/fuzz)".to_owned());
         }
-        if !nightly(place, &["fuzz", "--version"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            return Err(
-                "fuzzing needs nightly Rust and cargo-fuzz:\n  rustup toolchain install nightly\n  \
+        if !nightly(place, &["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
+            return Err("fuzzing needs nightly Rust and cargo-fuzz:\n  rustup toolchain install nightly\n  \
                         cargo install --locked cargo-fuzz"
-                    .to_owned(),
-            );
+                .to_owned());
         }
         let targets = match &self.target {
             Some(target) => vec![target.clone()],
@@ -73,25 +65,16 @@ impl Fuzz {
     fn all(&self, place: &Place) -> Result<Vec<String>, String> {
         let output = nightly(place, &["fuzz", "list", "--fuzz-dir", "tests/fuzz"]).output();
         let output = output.map_err(|e| format!("cannot list the targets: {e}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect())
+        Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect())
     }
 }
 
 /// Cargo of the nightly toolchain: our own was chosen by rustup and would be passed on.
 fn nightly(place: &Place, args: &[&str]) -> Command {
     let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", "cargo"])
-        .args(args)
-        .current_dir(&place.root);
+    command.args(["run", "nightly", "cargo"]).args(args).current_dir(&place.root);
     place.clean(&mut command);
-    command
-        .env_remove("CARGO")
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .env_remove("RUSTC");
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
     command
 }
 
@@ -105,20 +88,8 @@ mod tests {
 
     #[test]
     fn arguments_are_read() {
-        assert_eq!(
-            parse(""),
-            Ok(Fuzz {
-                target: None,
-                seconds: 60
-            })
-        );
-        assert_eq!(
-            parse("frame --seconds 5"),
-            Ok(Fuzz {
-                target: Some("frame".to_owned()),
-                seconds: 5
-            })
-        );
+        assert_eq!(parse(""), Ok(Fuzz { target: None, seconds: 60 }));
+        assert_eq!(parse("frame --seconds 5"), Ok(Fuzz { target: Some("frame".to_owned()), seconds: 5 }));
         assert!(parse("frame op").is_err());
         assert!(parse("--seconds x").is_err());
     }

@@ -47,9 +47,7 @@ impl Place {
     /// A binary that was built before, by name. `release` chooses the profile's folder.
     pub(crate) fn built(&self, name: &str, release: bool) -> PathBuf {
         let profile = if release { "release" } else { "debug" };
-        self.target
-            .join(profile)
-            .join(format!("{name}{}", env::consts::EXE_SUFFIX))
+        self.target.join(profile).join(format!("{name}{}", env::consts::EXE_SUFFIX))
     }
 
     /// Gives a child our target folder and an absolute `TOMBOLO_DATA`.
@@ -79,15 +77,10 @@ impl Place {
     /// A sentence for the user, if there is too little: 8 GB for a first build, 2 GB on top of an earlier one.
     pub(crate) fn check_disk(&self) -> Result<Option<String>, String> {
         let Some(free) = free_mb(&existing(&self.target)) else {
-            return Ok(Some(
-                "free disk is unknown here (no `df`); a first build takes up to 8 GB".to_owned(),
-            ));
+            return Ok(Some("free disk is unknown here (no `df`); a first build takes up to 8 GB".to_owned()));
         };
         judge_disk(free, self.target.join("debug").join("deps").is_dir()).map_err(|e| {
-            format!(
-                "{e} The build goes to {}; CARGO_TARGET_DIR chooses another place.",
-                self.target.display()
-            )
+            format!("{e} The build goes to {}; CARGO_TARGET_DIR chooses another place.", self.target.display())
         })
     }
 }
@@ -122,23 +115,18 @@ fn find_root() -> Result<PathBuf, String> {
         None => env::current_dir().map_err(|e| format!("cannot read the current folder: {e}"))?,
     };
     let is_root = |dir: &&Path| dir.join("crates").join("xtask").is_dir() && dir.join("Cargo.toml").is_file();
-    start.ancestors().find(is_root).map(Path::to_path_buf).ok_or_else(|| {
-        format!(
-            "{} is not inside a checkout of Tombolo; call `cargo xtask` in one",
-            start.display()
-        )
-    })
+    start
+        .ancestors()
+        .find(is_root)
+        .map(Path::to_path_buf)
+        .ok_or_else(|| format!("{} is not inside a checkout of Tombolo; call `cargo xtask` in one", start.display()))
 }
 
 fn cache_home(root: &Path) -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("XDG_CACHE_HOME")
         .filter(|dir| dir.is_absolute())
-        .or_else(|| {
-            set("HOME")
-                .or_else(|| set("USERPROFILE"))
-                .map(|home| home.join(".cache"))
-        })
+        .or_else(|| set("HOME").or_else(|| set("USERPROFILE")).map(|home| home.join(".cache")))
         .unwrap_or_else(|| root.join("target").join("cache"))
 }
 
@@ -160,10 +148,7 @@ pub(crate) fn metadata(root: &Path) -> Result<serde_json::Value, String> {
         .output()
         .map_err(|e| format!("cannot start cargo: {e}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata printed no JSON: {e}"))
 }
@@ -174,20 +159,12 @@ fn absolute(dir: &Path) -> Result<PathBuf, String> {
 
 /// The nearest folder above `dir` that exists already.
 fn existing(dir: &Path) -> PathBuf {
-    dir.ancestors()
-        .find(|d| d.is_dir())
-        .unwrap_or(Path::new("."))
-        .to_path_buf()
+    dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Free megabytes under `dir`, as `df` tells it; the standard library has no call for it.
 fn free_mb(dir: &Path) -> Option<u64> {
-    let output = Command::new("df")
-        .arg("-Pk")
-        .arg(dir)
-        .output()
-        .ok()
-        .filter(|o| o.status.success())?;
+    let output = Command::new("df").arg("-Pk").arg(dir).output().ok().filter(|o| o.status.success())?;
     parse_df(&String::from_utf8_lossy(&output.stdout))
 }
 

@@ -40,10 +40,7 @@ const PIPE_GRACE: Duration = Duration::from_secs(3);
 /// A sentence for the user, if it cannot be started or waited for.
 pub(crate) fn run(command: &mut Command, limit: Duration, on: &mut dyn FnMut(Event<'_>)) -> Result<End, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
     let (sender, lines) = mpsc::channel();
@@ -98,9 +95,7 @@ fn read_lines(pipe: impl Read + Send + 'static, sender: mpsc::Sender<Line>, wrap
         let mut bytes = Vec::new();
         // Not `lines()`: a byte that is no UTF-8 must not end the reading and block the child.
         while reader.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-            let line = String::from_utf8_lossy(&bytes)
-                .trim_end_matches(['\n', '\r'])
-                .to_owned();
+            let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
             if sender.send(wrap(line)).is_err() {
                 return;
             }
@@ -134,11 +129,7 @@ fn kill_tree(child: &mut Child) {
 
 fn quiet(program: &str, args: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -151,9 +142,7 @@ fn descendants(root: u32) -> Vec<u32> {
         };
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // `pid (name) state parent ...`, and the name may hold blanks and brackets.
-        let parent = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
         if let Some(parent) = parent {
             parents.push((pid, parent));
         }
@@ -161,12 +150,7 @@ fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&above) = found.get(next) {
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, parent)| *parent == above)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
         next += 1;
     }
     found.remove(0);
@@ -186,15 +170,12 @@ mod tests {
     #[test]
     fn lines_and_status_arrive() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let end = run(
-            &mut shell("echo one; echo two >&2; exit 3"),
-            Duration::from_secs(30),
-            &mut |event| match event {
+        let end =
+            run(&mut shell("echo one; echo two >&2; exit 3"), Duration::from_secs(30), &mut |event| match event {
                 Event::Out(line) => out.push(line.to_owned()),
                 Event::Err(line) => err.push(line.to_owned()),
                 Event::Tick(_) => {}
-            },
-        );
+            });
         assert!(matches!(end, Ok(End::Exit(status)) if status.code() == Some(3)));
         assert_eq!((out, err), (vec!["one".to_owned()], vec!["two".to_owned()]));
     }
@@ -203,15 +184,11 @@ mod tests {
     fn a_child_that_hangs_is_killed_with_its_children() {
         let start = Instant::now();
         let mut grandchild = String::new();
-        let end = run(
-            &mut shell("sleep 120 & echo $!; wait"),
-            Duration::from_millis(500),
-            &mut |event| {
-                if let Event::Out(line) = event {
-                    line.clone_into(&mut grandchild);
-                }
-            },
-        );
+        let end = run(&mut shell("sleep 120 & echo $!; wait"), Duration::from_millis(500), &mut |event| {
+            if let Event::Out(line) = event {
+                line.clone_into(&mut grandchild);
+            }
+        });
         assert!(matches!(end, Ok(End::OutOfTime)));
         assert!(start.elapsed() < Duration::from_secs(60));
         let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();

@@ -44,9 +44,7 @@ fn compare_clippy(root: &Path) -> Vec<String> {
     }
     for name in &DETERMINISTIC[1..] {
         if read(name) != model {
-            wrong.push(format!(
-                "crates/{name}/clippy.toml differs from crates/model/clippy.toml"
-            ));
+            wrong.push(format!("crates/{name}/clippy.toml differs from crates/model/clippy.toml"));
         }
     }
     wrong
@@ -63,9 +61,7 @@ fn check_crate(src: &Path, scratch: &Path) -> Result<(), Vec<String>> {
             wrong.push("lib.rs does not say #![no_std] without conditions".to_owned());
         }
         if links_std(&text) {
-            wrong.push(format!(
-                "{name} links std (`extern crate std` is for #[cfg(test)] only)"
-            ));
+            wrong.push(format!("{name} links std (`extern crate std` is for #[cfg(test)] only)"));
         }
     }
     wrong.extend(probe(src, &files, scratch).err());
@@ -100,9 +96,7 @@ fn probe(src: &Path, files: &[PathBuf], scratch: &Path) -> Result<(), String> {
     }
     let with_core = codes_on_probe(src, files, &scratch.join("core"), ACCEPTED)?;
     if !with_core.is_empty() {
-        return Err(format!(
-            "the control `{ACCEPTED}` fails too ({with_core:?}), so the probe shows nothing"
-        ));
+        return Err(format!("the control `{ACCEPTED}` fails too ({with_core:?}), so the probe shows nothing"));
     }
     Ok(())
 }
@@ -132,24 +126,12 @@ fn codes_on_probe(src: &Path, files: &[PathBuf], dir: &Path, line: &str) -> Resu
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
         .current_dir(dir)
-        .args([
-            "--edition",
-            "2024",
-            "--crate-type",
-            "lib",
-            "--emit",
-            "metadata",
-            "--error-format",
-            "json",
-        ])
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--error-format", "json"])
         .args(["--cap-lints", "allow", "-o", "probe.rmeta", "src/lib.rs"])
         .output()
         .map_err(|e| format!("cannot start rustc: {e}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let messages: Vec<Value> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let messages: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if !output.status.success() && messages.is_empty() {
         return Err(format!("rustc failed without a message: {text}"));
     }
@@ -159,11 +141,7 @@ fn codes_on_probe(src: &Path, files: &[PathBuf], dir: &Path, line: &str) -> Resu
 fn codes_on_line(messages: &[Value], file: &str, line: usize) -> Vec<String> {
     let here = |span: &Value| {
         // The same file on every system.
-        span["file_name"]
-            .as_str()
-            .map(|name| name.replace('\\', "/"))
-            .as_deref()
-            == Some(file)
+        span["file_name"].as_str().map(|name| name.replace('\\', "/")).as_deref() == Some(file)
             && span["line_start"].as_u64() == u64::try_from(line).ok()
     };
     messages
@@ -217,11 +195,7 @@ mod tests {
 
     #[test]
     fn a_conditional_no_std_is_not_enough() {
-        let wrong = judge(
-            "cond",
-            "//! Half.\n#![cfg_attr(feature = \"x\", no_std)]\npub fn f() {}\n",
-        )
-        .unwrap_err();
+        let wrong = judge("cond", "//! Half.\n#![cfg_attr(feature = \"x\", no_std)]\npub fn f() {}\n").unwrap_err();
         assert_eq!(wrong.len(), 2, "{wrong:?}");
     }
 
@@ -229,10 +203,7 @@ mod tests {
     fn linking_std_by_the_back_door_is_found() {
         let wrong = judge("door", "//! Sly.\n#![no_std]\nextern crate std;\npub fn f() {}\n").unwrap_err();
         assert_eq!(wrong.len(), 2, "{wrong:?}");
-        assert!(
-            wrong[0].contains("links std") && wrong[1].contains("accepts"),
-            "{wrong:?}"
-        );
+        assert!(wrong[0].contains("links std") && wrong[1].contains("accepts"), "{wrong:?}");
     }
 
     #[test]

@@ -27,30 +27,10 @@ const NEEDS: &[Need] = &[
         present: has_compiler,
         vital: true,
     },
-    Need {
-        what: "OpenSSL's headers (SQLCipher)",
-        packages: &["libssl-dev"],
-        present: has_openssl,
-        vital: true,
-    },
-    Need {
-        what: "pkg-config",
-        packages: &["pkg-config"],
-        present: || in_path("pkg-config"),
-        vital: false,
-    },
-    Need {
-        what: "make",
-        packages: &["make"],
-        present: || in_path("make"),
-        vital: false,
-    },
-    Need {
-        what: "perl",
-        packages: &["perl"],
-        present: || in_path("perl"),
-        vital: false,
-    },
+    Need { what: "OpenSSL's headers (SQLCipher)", packages: &["libssl-dev"], present: has_openssl, vital: true },
+    Need { what: "pkg-config", packages: &["pkg-config"], present: || in_path("pkg-config"), vital: false },
+    Need { what: "make", packages: &["make"], present: || in_path("make"), vital: false },
+    Need { what: "perl", packages: &["perl"], present: || in_path("perl"), vital: false },
 ];
 
 /// Makes sure that the tree can be built.
@@ -70,38 +50,17 @@ pub(crate) fn ensure(paint: Paint) -> Result<(), String> {
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages.iter().copied()).collect();
     println!("{} {}", paint.bold("missing:"), names.join(", "));
     if !Path::new("/etc/debian_version").exists() || !in_path("apt-get") {
-        return Err(format!(
-            "install {} and start again:\n{}",
-            names.join(" and "),
-            other_systems()
-        ));
+        return Err(format!("install {} and start again:\n{}", names.join(" and "), other_systems()));
     }
     let rights = rights().ok_or_else(|| {
-        format!(
-            "this needs root, and there is no sudo. As root:\n  apt-get install {}",
-            packages.join(" ")
-        )
+        format!("this needs root, and there is no sudo. As root:\n  apt-get install {}", packages.join(" "))
     })?;
     apt(paint, rights, &["update"])?;
-    let mut install = vec![
-        "install",
-        "-y",
-        "--no-install-recommends",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-    ];
+    let mut install = vec!["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
     install.extend(&packages);
     apt(paint, rights, &install)?;
-    let still: Vec<&str> = NEEDS
-        .iter()
-        .filter(|need| need.vital && !(need.present)())
-        .map(|need| need.what)
-        .collect();
-    if still.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("still missing after the installation: {}", still.join(", ")))
-    }
+    let still: Vec<&str> = NEEDS.iter().filter(|need| need.vital && !(need.present)()).map(|need| need.what).collect();
+    if still.is_empty() { Ok(()) } else { Err(format!("still missing after the installation: {}", still.join(", "))) }
 }
 
 /// Makes sure that cargo has its formatter and its linter.
@@ -123,10 +82,7 @@ pub(crate) fn ensure_components(paint: Paint) -> Result<(), String> {
     announce(paint, &command);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        _ => Err(format!(
-            "cargo lacks {0}; install with `rustup component add {0}`",
-            missing.join(" ")
-        )),
+        _ => Err(format!("cargo lacks {0}; install with `rustup component add {0}`", missing.join(" "))),
     }
 }
 
@@ -150,10 +106,7 @@ fn compiles(source: &str) -> bool {
         .spawn();
     let Ok(mut child) = spawned else { return false };
     // Dropping the pipe closes it, which ends the compiler's input.
-    let written = child
-        .stdin
-        .take()
-        .is_some_and(|mut pipe| pipe.write_all(source.as_bytes()).is_ok());
+    let written = child.stdin.take().is_some_and(|mut pipe| pipe.write_all(source.as_bytes()).is_ok());
     child.wait().is_ok_and(|status| status.success()) && written
 }
 
@@ -190,11 +143,7 @@ fn apt(paint: Paint, rights: Rights, args: &[&str]) -> Result<(), String> {
 }
 
 fn announce(paint: Paint, command: &Command) {
-    println!(
-        "{} {}",
-        paint.bold("installing:"),
-        paint.command(&crate::stage::show_command(command))
-    );
+    println!("{} {}", paint.bold("installing:"), paint.command(&crate::stage::show_command(command)));
 }
 
 fn other_systems() -> &'static str {

@@ -22,16 +22,9 @@ pub(crate) fn views(text: &str) -> Views {
     let chars: Vec<char> = text.chars().collect();
     let parts = classify(&chars);
     let blanked = |hide: &dyn Fn(Part) -> bool| {
-        chars
-            .iter()
-            .zip(&parts)
-            .map(|(&c, &part)| if c != '\n' && hide(part) { ' ' } else { c })
-            .collect()
+        chars.iter().zip(&parts).map(|(&c, &part)| if c != '\n' && hide(part) { ' ' } else { c }).collect()
     };
-    Views {
-        code: blanked(&|part| part != Part::Code),
-        without_strings: blanked(&|part| part == Part::Literal),
-    }
+    Views { code: blanked(&|part| part != Part::Code), without_strings: blanked(&|part| part == Part::Literal) }
 }
 
 fn classify(chars: &[char]) -> Vec<Part> {
@@ -71,10 +64,7 @@ fn is_prefix(chars: &[char], at: usize) -> bool {
 }
 
 fn line_end(chars: &[char], from: usize) -> usize {
-    chars[from..]
-        .iter()
-        .position(|c| *c == '\n')
-        .map_or(chars.len(), |n| from + n)
+    chars[from..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| from + n)
 }
 
 fn block_end(chars: &[char], from: usize) -> usize {

@@ -31,10 +31,7 @@ pub(crate) enum Stop {
 
 impl Stop {
     pub(crate) fn failed(text: impl Into<String>) -> Self {
-        Self::Failed {
-            counts: Counts::default(),
-            text: text.into(),
-        }
+        Self::Failed { counts: Counts::default(), text: text.into() }
     }
 }
 
@@ -66,12 +63,7 @@ pub(crate) struct Stages {
 impl Stages {
     /// `total` stages will follow; what their children print is kept in files under `logs`.
     pub(crate) fn new(paint: Paint, total: usize, logs: PathBuf) -> Self {
-        Self {
-            paint,
-            total,
-            rows: Vec::new(),
-            logs,
-        }
+        Self { paint, total, rows: Vec::new(), logs }
     }
 
     /// Runs one stage and shows how it went. Returns whether later stages can build on it.
@@ -79,11 +71,8 @@ impl Stages {
         let head = format!("[{}/{}] {name} ...", self.rows.len() + 1, self.total);
         print!("{head} ");
         flush();
-        let mut stage = Stage {
-            paint: self.paint,
-            log: self.logs.join(format!("{}.log", name.replace(' ', "-"))),
-            spoke: false,
-        };
+        let mut stage =
+            Stage { paint: self.paint, log: self.logs.join(format!("{}.log", name.replace(' ', "-"))), spoke: false };
         let start = Instant::now();
         let result = body(&mut stage);
         let time = start.elapsed();
@@ -119,13 +108,7 @@ impl Stages {
             }
         };
         let ok = matches!(verdict, Verdict::Ok);
-        self.rows.push(Row {
-            name: name.to_owned(),
-            verdict,
-            counts,
-            time,
-            note,
-        });
+        self.rows.push(Row { name: name.to_owned(), verdict, counts, time, note });
         flush();
         ok
     }
@@ -141,11 +124,8 @@ impl Stages {
 
 fn summary(rows: &[Row], paint: Paint) -> (String, bool) {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(5);
-    let mut text = format!(
-        "\n{:width$}  {:8}  {:>11}  {:>7}\n",
-        "stage", "result", "cases", "minutes"
-    );
-    let (mut passed, mut failed, mut seconds) = (0, 0, 0.0);
+    let mut text = format!("\n{:width$}  {:8}  {:>11}  {:>7}\n", "stage", "result", "cases", "minutes");
+    let (mut passed, mut failed, mut all_cases, mut seconds) = (0, 0, 0, 0.0);
     for row in rows {
         // Padded before painting: colour codes have a length too.
         let verdict = match row.verdict {
@@ -154,23 +134,16 @@ fn summary(rows: &[Row], paint: Paint) -> (String, bool) {
             Verdict::LeftOut => paint.bold(&format!("{:8}", "left out")),
         };
         let cases = row.counts.passed + row.counts.failed;
-        let cases = if cases == 0 {
-            "-".to_owned()
-        } else {
-            term::number(cases)
-        };
+        let cases = if cases == 0 { "-".to_owned() } else { term::number(cases) };
         let minutes = row.time.as_secs_f64() / 60.0;
         let _ = writeln!(text, "{:width$}  {verdict}  {cases:>11}  {minutes:>7.1}", row.name);
+        all_cases += row.counts.passed + row.counts.failed;
         passed += row.counts.passed;
         // A stage that fails without failed cases (a build, a format) is one failure.
-        failed += if matches!(row.verdict, Verdict::Failed) {
-            row.counts.failed.max(1)
-        } else {
-            row.counts.failed
-        };
+        failed += if matches!(row.verdict, Verdict::Failed) { row.counts.failed.max(1) } else { row.counts.failed };
         seconds += row.time.as_secs_f64();
     }
-    let all = term::number(passed + failed);
+    let all = term::number(all_cases);
     let _ = writeln!(text, "{:width$}  {:8}  {all:>11}  {:>7.1}", "total", "", seconds / 60.0);
     for row in rows.iter().filter(|row| matches!(row.verdict, Verdict::LeftOut)) {
         let _ = writeln!(text, "left out: {}: {}", row.name, row.note);
@@ -214,10 +187,7 @@ impl Stage {
     /// Runs a child, at most `limit` long. Its output goes to the stage's log, its end is shown if it fails.
     pub(crate) fn child(&mut self, mut command: Command, kind: Kind, limit: Duration) -> StageResult {
         let shown = show_command(&command);
-        command
-            .env("CARGO_TERM_COLOR", "never")
-            .env("CARGO_TERM_PROGRESS_WHEN", "never")
-            .env("NO_COLOR", "1");
+        command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never").env("NO_COLOR", "1");
         let mut log = self.open_log(&shown)?;
         let mut counts = Counts::default();
         let mut tail: VecDeque<String> = VecDeque::new();
@@ -261,19 +231,13 @@ impl Stage {
             Ok(End::Exit(_)) => None,
         };
         match problem {
-            None => Ok(Passed {
-                counts,
-                note: String::new(),
-            }),
+            None => Ok(Passed { counts, note: String::new() }),
             Some(problem) => {
                 let mut text: Vec<String> = tail.into();
                 text.push(format!("$ {shown}"));
                 text.push(problem);
                 text.push(format!("all of its output: {}", self.log.display()));
-                Err(Stop::Failed {
-                    counts,
-                    text: text.join("\n"),
-                })
+                Err(Stop::Failed { counts, text: text.join("\n") })
             }
         }
     }
@@ -294,22 +258,11 @@ impl Stage {
 /// A command as one would type it.
 pub(crate) fn show_command(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
-    let mut text = program
-        .file_name()
-        .unwrap_or(command.get_program())
-        .to_string_lossy()
-        .into_owned();
+    let mut text = program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned();
     for arg in command.get_args() {
         let arg = arg.to_string_lossy();
-        let plain = !arg.is_empty()
-            && arg
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c));
-        let _ = if plain {
-            write!(text, " {arg}")
-        } else {
-            write!(text, " '{arg}'")
-        };
+        let plain = !arg.is_empty() && arg.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c));
+        let _ = if plain { write!(text, " {arg}") } else { write!(text, " '{arg}'") };
     }
     text
 }
@@ -324,43 +277,23 @@ mod tests {
     use super::*;
 
     fn row(name: &str, verdict: Verdict, passed: u64, failed: u64) -> Row {
-        let counts = Counts {
-            passed,
-            failed,
-            skipped: 0,
-        };
-        Row {
-            name: name.to_owned(),
-            verdict,
-            counts,
-            time: Duration::from_secs(30),
-            note: "why".to_owned(),
-        }
+        let counts = Counts { passed, failed, skipped: 0 };
+        Row { name: name.to_owned(), verdict, counts, time: Duration::from_secs(30), note: "why".to_owned() }
     }
 
     #[test]
     fn the_closing_line_is_the_sum() {
-        let (text, good) = summary(
-            &[row("a", Verdict::Ok, 3, 0), row("b", Verdict::Ok, 4, 0)],
-            Paint::plain(),
-        );
+        let (text, good) = summary(&[row("a", Verdict::Ok, 3, 0), row("b", Verdict::Ok, 4, 0)], Paint::plain());
         assert!(good);
         assert!(text.ends_with("\n7 passed, 0 failed\n"), "{text}");
-        let total: Vec<&str> = text
-            .lines()
-            .find(|line| line.starts_with("total"))
-            .unwrap()
-            .split_whitespace()
-            .collect();
+        let total: Vec<&str> =
+            text.lines().find(|line| line.starts_with("total")).unwrap().split_whitespace().collect();
         assert_eq!(total, ["total", "7", "1.0"]);
     }
 
     #[test]
     fn a_failed_stage_without_cases_is_one_failure() {
-        let (text, good) = summary(
-            &[row("fmt", Verdict::Failed, 0, 0), row("b", Verdict::Ok, 4, 0)],
-            Paint::plain(),
-        );
+        let (text, good) = summary(&[row("fmt", Verdict::Failed, 0, 0), row("b", Verdict::Ok, 4, 0)], Paint::plain());
         assert!(!good);
         assert!(text.ends_with("\n4 passed, 1 failed\n"), "{text}");
     }
@@ -380,11 +313,7 @@ mod tests {
             // One log per test process and script: the runner may run tests side by side.
             let name = format!("tombolo-xtask-{}-{}.log", std::process::id(), script.len());
             let log = std::env::temp_dir().join(name);
-            let mut stage = Stage {
-                paint: Paint::plain(),
-                log: log.clone(),
-                spoke: false,
-            };
+            let mut stage = Stage { paint: Paint::plain(), log: log.clone(), spoke: false };
             let mut command = Command::new("sh");
             command.args(["-c", script]);
             let result = stage.child(command, kind, Duration::from_secs(30));
@@ -409,13 +338,7 @@ mod tests {
         fn a_suite_program_without_cases_fails() {
             assert!(text_of(judge("echo fine", Kind::Suite)).contains("no cases"));
             let good = judge("echo cases: 1,500", Kind::Suite);
-            assert!(matches!(
-                good,
-                Ok(Passed {
-                    counts: Counts { passed: 1_500, .. },
-                    ..
-                })
-            ));
+            assert!(matches!(good, Ok(Passed { counts: Counts { passed: 1_500, .. }, .. })));
         }
 
         #[test]

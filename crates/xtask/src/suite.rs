@@ -22,11 +22,7 @@ pub(crate) fn programs(metadata: &Value) -> Vec<String> {
     let suite = packages.iter().find(|package| package["name"] == "suite");
     let targets = suite.map(|package| list(&package["targets"])).unwrap_or_default();
     let is_bin = |target: &&Value| list(&target["kind"]).iter().any(|kind| kind == "bin");
-    targets
-        .iter()
-        .filter(is_bin)
-        .filter_map(|target| Some(target["name"].as_str()?.to_owned()))
-        .collect()
+    targets.iter().filter(is_bin).filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect()
 }
 
 /// One of the programs, as built before by [`build`] or by the stage `build` of the tests.
@@ -55,10 +51,7 @@ pub(crate) fn build(place: &Place, release: bool) -> Result<(), String> {
 /// # Errors
 /// A sentence for the user, if there is no such program, it cannot be built or it fails.
 pub(crate) fn call(place: &Place, name: &str, args: &[String], release: bool) -> Result<(), String> {
-    if !programs(&crate::place::metadata(&place.root)?)
-        .iter()
-        .any(|program| program == name)
-    {
+    if !programs(&crate::place::metadata(&place.root)?).iter().any(|program| program == name) {
         return Err(format!("the suite has no program `{name}` yet"));
     }
     build(place, release)?;
@@ -105,22 +98,12 @@ impl Soak {
     /// # Errors
     /// What is wrong with the arguments.
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
-        let mut soak = Self {
-            seeds: 100_000,
-            states: 1_000_000,
-            cycles: 20_000,
-            hours: 24,
-            out: "soak-results.jsonl".into(),
-        };
+        let mut soak =
+            Self { seeds: 100_000, states: 1_000_000, cycles: 20_000, hours: 24, out: "soak-results.jsonl".into() };
         let mut args = args.iter();
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-            let number = || {
-                value
-                    .replace(['_', ','], "")
-                    .parse()
-                    .map_err(|_| format!("{name} {value}: not a number"))
-            };
+            let number = || value.replace(['_', ','], "").parse().map_err(|_| format!("{name} {value}: not a number"));
             match name.as_str() {
                 "--seeds" => soak.seeds = number()?,
                 "--states" => soak.states = number()?,
@@ -134,11 +117,7 @@ impl Soak {
     }
 
     fn parts(&self) -> [(&'static str, &'static str, u64); 3] {
-        [
-            ("sim", "--seeds", self.seeds),
-            ("power", "--states", self.states),
-            ("kill", "--cycles", self.cycles),
-        ]
+        [("sim", "--seeds", self.seeds), ("power", "--states", self.states), ("kill", "--cycles", self.cycles)]
     }
 }
 
@@ -212,10 +191,7 @@ fn append(file: &Path, row: &Value) -> Result<(), String> {
 fn commit(root: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").current_dir(root).args(args).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     match git(&["rev-parse", "HEAD"]) {
         Some(hash) if git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty()) => hash,

@@ -14,16 +14,12 @@ pub(crate) struct Paint {
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set.
     pub(crate) fn for_stdout() -> Self {
-        Self {
-            colour: std::io::stdout().is_terminal() && !refused(),
-        }
+        Self { colour: std::io::stdout().is_terminal() && !refused() }
     }
 
     /// The same for messages.
     pub(crate) fn for_stderr() -> Self {
-        Self {
-            colour: std::io::stderr().is_terminal() && !refused(),
-        }
+        Self { colour: std::io::stderr().is_terminal() && !refused() }
     }
 
     /// No colours: for logs.
@@ -52,11 +48,7 @@ impl Paint {
     }
 
     fn code(self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

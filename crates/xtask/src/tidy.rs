@@ -21,11 +21,7 @@ pub(crate) struct File {
 
 impl File {
     fn extension(&self) -> &str {
-        self.path
-            .rsplit('/')
-            .next()
-            .and_then(|name| name.rsplit_once('.'))
-            .map_or("", |(_, extension)| extension)
+        self.path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("", |(_, extension)| extension)
     }
 
     fn is_rust(&self) -> bool {
@@ -42,9 +38,7 @@ pub(crate) struct Findings {
 }
 
 /// Texts in which people or programs read paths and addresses.
-const TEXT: &[&str] = &[
-    "rs", "toml", "md", "sh", "yml", "yaml", "svg", "html", "css", "ts", "js", "mjs", "svelte",
-];
+const TEXT: &[&str] = &["rs", "toml", "md", "sh", "yml", "yaml", "svg", "html", "css", "ts", "js", "mjs", "svelte"];
 
 // The needles are put together from pieces, or this file would be its own finding.
 const MACHINE: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
@@ -83,16 +77,12 @@ fn addresses(file: &File, found: &mut Findings) {
     for (at, line) in file.text.lines().enumerate() {
         for needle in MACHINE {
             if source::names(line, needle) {
-                found
-                    .wrong
-                    .push(format!("{}:{}: a path of one machine: {needle}", file.path, at + 1));
+                found.wrong.push(format!("{}:{}: a path of one machine: {needle}", file.path, at + 1));
             }
         }
         for needle in REGISTRIES {
             if line.contains(needle) {
-                found
-                    .wrong
-                    .push(format!("{}:{}: a registry's address: {needle}", file.path, at + 1));
+                found.wrong.push(format!("{}:{}: a registry's address: {needle}", file.path, at + 1));
             }
         }
     }
@@ -116,11 +106,7 @@ pub(crate) fn read_tree(root: &Path) -> Result<Vec<File>, String> {
             files.push(File { path, text });
         }
     }
-    if files.iter().any(File::is_rust) {
-        Ok(files)
-    } else {
-        Err("no Rust file was found in the tree".to_owned())
-    }
+    if files.iter().any(File::is_rust) { Ok(files) } else { Err("no Rust file was found in the tree".to_owned()) }
 }
 
 fn tracked(root: &Path) -> Option<Vec<String>> {
@@ -131,12 +117,7 @@ fn tracked(root: &Path) -> Option<Vec<String>> {
         .ok()
         .filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;
-    Some(
-        text.split('\0')
-            .filter(|path| !path.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(text.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
 }
 
 fn walk(root: &Path) -> Result<Vec<String>, String> {
@@ -146,11 +127,7 @@ fn walk(root: &Path) -> Result<Vec<String>, String> {
         let entries = std::fs::read_dir(root.join(&dir)).map_err(|e| format!("cannot read {dir}: {e}"))?;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let path = if dir.is_empty() {
-                name.clone()
-            } else {
-                format!("{dir}/{name}")
-            };
+            let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
             if !entry.path().is_dir() {
                 paths.push(path);
             } else if ![".git", "target", "node_modules"].contains(&name.as_str()) {
@@ -167,13 +144,8 @@ mod tests {
 
     /// Findings for a tree of these files (path, text).
     pub(super) fn findings(files: &[(&str, &str)]) -> Findings {
-        let files: Vec<File> = files
-            .iter()
-            .map(|(path, text)| File {
-                path: (*path).to_owned(),
-                text: (*text).to_owned(),
-            })
-            .collect();
+        let files: Vec<File> =
+            files.iter().map(|(path, text)| File { path: (*path).to_owned(), text: (*text).to_owned() }).collect();
         check(&files)
     }
 

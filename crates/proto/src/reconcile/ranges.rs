@@ -385,7 +385,9 @@ impl<'a, S: RangeSource> Answer<'a, S> {
         let skip_bytes = skip.as_ref().map_or(0, |skip| range_len(self.span, written, skip));
         let range = Range { hi, mode };
         let bytes = skip_bytes + range_len(self.span, self.at, &range);
-        if !self.reply.ranges.is_empty() && self.bytes + bytes + TAIL_BYTES > self.budget_bytes {
+        // Room for a skip and this range, and for the tail: a skip, the remainder and a skip to the end.
+        let full = self.reply.ranges.len() + 5 > RANGES_MAX || self.bytes + bytes + TAIL_BYTES > self.budget_bytes;
+        if full && !self.reply.ranges.is_empty() && !self.reply.cut {
             return false;
         }
         self.reply.ranges.extend(skip);
@@ -398,11 +400,10 @@ impl<'a, S: RangeSource> Answer<'a, S> {
     /// Ends a cut reply: everything in `lo..hi` is unanswered, everything above it settled by the peer.
     fn remainder(&mut self, lo: Key, hi: Key) -> Result<(), RangeError<S::Error>> {
         let mode = Mode::Fingerprint(self.fingerprint(lo, hi)?);
-        // The room was kept free; the budget does not apply.
-        self.budget_bytes = usize::MAX;
+        // From here on the room that was kept free is used.
+        self.reply.cut = true;
         self.settle(lo);
         self.push(hi, mode);
-        self.reply.cut = true;
         Ok(())
     }
 

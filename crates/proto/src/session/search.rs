@@ -166,7 +166,9 @@ impl Session {
             && let Ok(estimator) = Estimator::from_bytes(&theirs.estimator)
         {
             let own = ctx.source.estimator(&conversation).map_err(local)?;
-            let cells = sketch::cells_for(own.difference(&estimator));
+            // Counts are exact where the estimate is not.
+            let estimate = own.difference(&estimator).max(mine.count.abs_diff(theirs.count));
+            let cells = sketch::cells_for(estimate);
             if cells <= CELLS_MAX {
                 let cells = ctx.source.sketch(&conversation, cells).map_err(local)?.to_bytes();
                 self.searches.insert(conversation, Search::Sketch);

@@ -37,10 +37,7 @@ impl World {
                 return Err(format!("{} is not built", program.display()));
             }
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let dir = std::env::temp_dir().join(format!("tombolo-demo-{}-{now}", std::process::id()));
         private_folder(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
         Ok(Self { dir, tombolo, relay })
@@ -48,12 +45,7 @@ impl World {
 
     /// Someone with a home of their own.
     pub(super) fn person(&self, folder: &'static str, name: &'static str) -> Person {
-        Person {
-            name,
-            folder,
-            home: self.dir.join(folder),
-            program: self.tombolo.clone(),
-        }
+        Person { name, folder, home: self.dir.join(folder), program: self.tombolo.clone() }
     }
 
     /// Starts the relay and waits until it listens. An address that was used a moment ago may need another try.
@@ -69,36 +61,18 @@ impl World {
     }
 
     fn start_relay(&self, listen: &str) -> Result<Relay, String> {
-        let errors = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.relay_log());
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.relay_log());
         let errors = errors.map_err(|e| format!("cannot write the relay's log: {e}"))?;
         let mut command = Command::new(&self.relay);
-        command
-            .args(["serve", "--listen", listen, "--data"])
-            .arg(self.dir.join("relay"));
+        command.args(["serve", "--listen", listen, "--data"]).arg(self.dir.join("relay"));
         unsettle(&mut command);
-        command
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(errors);
-        let child = command
-            .spawn()
-            .map_err(|e| format!("cannot start tombolo-relay: {e}"))?;
-        let mut relay = Relay {
-            child,
-            url: String::new(),
-            first_line: String::new(),
-        };
+        command.current_dir(&self.dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let child = command.spawn().map_err(|e| format!("cannot start tombolo-relay: {e}"))?;
+        let mut relay = Relay { child, url: String::new(), first_line: String::new() };
         let first = relay.first_line_within(RELAY_START)?;
-        let url = first
-            .strip_prefix("listening on ")
-            .filter(|url| url.starts_with("ws://"));
-        relay.url = url
-            .ok_or_else(|| format!("the relay's first line is not `listening on ws://...`: {first}"))?
-            .to_owned();
+        let url = first.strip_prefix("listening on ").filter(|url| url.starts_with("ws://"));
+        relay.url =
+            url.ok_or_else(|| format!("the relay's first line is not `listening on ws://...`: {first}"))?.to_owned();
         relay.first_line = first;
         Ok(relay)
     }
@@ -112,11 +86,7 @@ impl World {
         let text = std::fs::read_to_string(self.relay_log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(20);
-        if lines.is_empty() {
-            String::new()
-        } else {
-            format!("\nthe relay said:\n{}", lines[from..].join("\n"))
-        }
+        if lines.is_empty() { String::new() } else { format!("\nthe relay said:\n{}", lines[from..].join("\n")) }
     }
 }
 
@@ -176,11 +146,7 @@ impl Person {
     /// Runs `tombolo` for this person and reads its JSON lines.
     pub(super) fn call(&self, args: &[&str]) -> Result<Vec<Value>, String> {
         let mut command = Command::new(&self.program);
-        command
-            .arg("--home")
-            .arg(&self.home)
-            .args(["--key-store", "file", "--json"])
-            .args(args);
+        command.arg("--home").arg(&self.home).args(["--key-store", "file", "--json"]).args(args);
         unsettle(&mut command);
         command.current_dir(self.home.parent().unwrap_or(Path::new(".")));
         let (mut out, mut errors) = (Vec::new(), String::new());

@@ -33,20 +33,14 @@ pub(super) fn check(file: &File, found: &mut Findings) {
             let inherited = key.ends_with(".workspace") || value.contains("workspace = true");
             let detail = key.contains('.') && !key.ends_with(".version") && !key.ends_with(".path");
             if !inherited && !detail {
-                report(format!(
-                    "the version of {key} belongs into the root's [workspace.dependencies]"
-                ));
+                report(format!("the version of {key} belongs into the root's [workspace.dependencies]"));
             }
         } else if is_dependencies(table) && ["version", "path", "git"].contains(&key) {
-            report(format!(
-                "the version of {entry} belongs into the root's [workspace.dependencies]"
-            ));
+            report(format!("the version of {entry} belongs into the root's [workspace.dependencies]"));
         }
     }
     if !lints {
-        found
-            .wrong
-            .push(format!("{}: add `[lints] workspace = true`", file.path));
+        found.wrong.push(format!("{}: add `[lints] workspace = true`", file.path));
     }
 }
 
@@ -59,11 +53,7 @@ pub(super) fn check_lock(file: &File, found: &mut Findings) {
     for (at, line) in file.text.lines().enumerate() {
         let source = line.strip_prefix("source = ").map(|text| text.trim_matches('"'));
         if source.is_some_and(|source| source != SOURCE) {
-            found.wrong.push(format!(
-                "{}:{}: a package from elsewhere than crates.io",
-                file.path,
-                at + 1
-            ));
+            found.wrong.push(format!("{}:{}: a package from elsewhere than crates.io", file.path, at + 1));
         }
     }
 }
@@ -111,11 +101,6 @@ mod tests {
     fn packages_from_elsewhere_are_found() {
         let good = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
         assert!(findings(&[("Cargo.lock", good)]).wrong.is_empty());
-        assert_eq!(
-            findings(&[("Cargo.lock", "source = \"git+https://example.org/x\"\n")])
-                .wrong
-                .len(),
-            1
-        );
+        assert_eq!(findings(&[("Cargo.lock", "source = \"git+https://example.org/x\"\n")]).wrong.len(), 1);
     }
 }

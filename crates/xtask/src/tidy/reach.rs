@@ -13,10 +13,7 @@ const ROOTS: &[&str] = &["src/bin", "tests", "examples", "benches"];
 pub(super) fn check(files: &[File], found: &mut Findings) {
     for file in files.iter().filter(|file| file.is_rust()) {
         if !is_reached(file, files) {
-            found.wrong.push(format!(
-                "{}: no `mod` line leads to it, so it is never compiled",
-                file.path
-            ));
+            found.wrong.push(format!("{}: no `mod` line leads to it, so it is never compiled", file.path));
         }
     }
 }
@@ -28,10 +25,7 @@ fn is_reached(file: &File, files: &[File]) -> bool {
     let package = package_of(dir, files);
     let inside = |dir: &str| match (package, dir) {
         (Some(""), dir) => dir.to_owned(),
-        (Some(package), dir) => dir
-            .strip_prefix(package)
-            .map_or("?", |rest| rest.trim_start_matches('/'))
-            .to_owned(),
+        (Some(package), dir) => dir.strip_prefix(package).map_or("?", |rest| rest.trim_start_matches('/')).to_owned(),
         (None, _) => "?".to_owned(),
     };
     let place = inside(dir);
@@ -46,61 +40,39 @@ fn is_reached(file: &File, files: &[File]) -> bool {
         "tests" => !runner_beside,
         // `tests/it/main.rs` and the like.
         other => {
-            stem == "main"
-                && ["tests/", "src/bin/", "examples/", "benches/"]
-                    .iter()
-                    .any(|at| other.starts_with(at))
+            stem == "main" && ["tests/", "src/bin/", "examples/", "benches/"].iter().any(|at| other.starts_with(at))
         }
     };
     if is_root {
         return true;
     }
-    let manifest = package
-        .map(|package| join(package, "Cargo.toml"))
-        .and_then(|path| find(&path));
+    let manifest = package.map(|package| join(package, "Cargo.toml")).and_then(|path| find(&path));
     let relative = join(&place, name);
     if manifest.is_some_and(|manifest| manifest.text.contains(&format!("\"{relative}\""))) {
         return true;
     }
 
     // Modules: `dir/stem.rs` is declared in `dir/{main,lib,mod}.rs` or `dir.rs`; `dir/mod.rs` one level up.
-    let (home, module) = if stem == "mod" {
-        dir.rsplit_once('/').unwrap_or(("", dir))
-    } else {
-        (dir, stem)
-    };
-    let mut above: Vec<&File> = ["main.rs", "lib.rs", "mod.rs"]
-        .iter()
-        .filter_map(|name| find(&join(home, name)))
-        .collect();
+    let (home, module) = if stem == "mod" { dir.rsplit_once('/').unwrap_or(("", dir)) } else { (dir, stem) };
+    let mut above: Vec<&File> =
+        ["main.rs", "lib.rs", "mod.rs"].iter().filter_map(|name| find(&join(home, name))).collect();
     above.extend(find(&format!("{home}.rs")));
     if ROOTS.contains(&place.as_str()) {
         above.retain(|other| other.path.ends_with("/main.rs"));
     }
     if ROOTS.contains(&inside(home).as_str()) && dir != home {
         // `tests/common/mod.rs`: whichever of the tests beside it may use it.
-        above.extend(
-            files
-                .iter()
-                .filter(|other| other.path.rsplit_once('/').is_some_and(|(there, _)| there == home)),
-        );
+        above.extend(files.iter().filter(|other| other.path.rsplit_once('/').is_some_and(|(there, _)| there == home)));
     }
     // A target whose root has another name (a manifest gives its path) lists the modules beside it.
     above.extend(files.iter().filter(|other| {
         let beside = other.path.rsplit_once('/').is_some_and(|(there, _)| there == home);
-        let named = other
-            .path
-            .strip_prefix(package.unwrap_or("?"))
-            .map(|rest| rest.trim_start_matches('/'));
+        let named = other.path.strip_prefix(package.unwrap_or("?")).map(|rest| rest.trim_start_matches('/'));
         beside
             && other.path != file.path
-            && manifest
-                .zip(named)
-                .is_some_and(|(manifest, named)| manifest.text.contains(&format!("\"{named}\"")))
+            && manifest.zip(named).is_some_and(|(manifest, named)| manifest.text.contains(&format!("\"{named}\"")))
     }));
-    above
-        .iter()
-        .any(|other| declares(&other.text, module) || other.text.contains(&format!("{name}\"]")))
+    above.iter().any(|other| declares(&other.text, module) || other.text.contains(&format!("{name}\"]")))
 }
 
 /// The nearest folder above (or at) `dir` that has a manifest.
@@ -118,11 +90,7 @@ fn package_of<'a>(dir: &'a str, files: &[File]) -> Option<&'a str> {
 }
 
 fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{dir}/{name}")
-    }
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
 /// `mod name;` in code, with any visibility; `mod name {` is a module of its own.
@@ -142,24 +110,14 @@ mod tests {
         let mut all = vec![MANIFEST];
         all.extend(files);
         let wrong = findings(&all).wrong;
-        wrong
-            .iter()
-            .filter_map(|text| text.split_once(": no `mod`"))
-            .map(|(path, _)| path.to_owned())
-            .collect()
+        wrong.iter().filter_map(|text| text.split_once(": no `mod`")).map(|(path, _)| path.to_owned()).collect()
     }
 
     #[test]
     fn a_module_that_nobody_names_is_found() {
-        let files = [
-            ("crates/a/src/lib.rs", "//! H\npub mod b;\n"),
-            ("crates/a/src/b.rs", "//! H\n"),
-        ];
+        let files = [("crates/a/src/lib.rs", "//! H\npub mod b;\n"), ("crates/a/src/b.rs", "//! H\n")];
         assert!(forgotten(&files).is_empty());
-        let files = [
-            ("crates/a/src/lib.rs", "//! H\n// mod b;\n"),
-            ("crates/a/src/b.rs", "//! H\n"),
-        ];
+        let files = [("crates/a/src/lib.rs", "//! H\n// mod b;\n"), ("crates/a/src/b.rs", "//! H\n")];
         assert_eq!(forgotten(&files), ["crates/a/src/b.rs"]);
     }
 
@@ -179,10 +137,7 @@ mod tests {
 
     #[test]
     fn integration_tests_beside_a_runner_must_be_listed() {
-        let alone = [
-            ("crates/a/tests/one.rs", "//! H\n"),
-            ("crates/a/tests/two.rs", "//! H\n"),
-        ];
+        let alone = [("crates/a/tests/one.rs", "//! H\n"), ("crates/a/tests/two.rs", "//! H\n")];
         assert!(forgotten(&alone).is_empty());
         let mut files = vec![("crates/a/tests/main.rs", "//! H\nmod one;\n")];
         files.extend(alone);
@@ -208,10 +163,7 @@ mod tests {
 
     #[test]
     fn a_target_that_the_manifest_names_is_reached_and_so_are_its_modules() {
-        let manifest = (
-            "crates/b/Cargo.toml",
-            "lints.workspace = true\n[[bin]]\npath = \"sim/sim.rs\"\n",
-        );
+        let manifest = ("crates/b/Cargo.toml", "lints.workspace = true\n[[bin]]\npath = \"sim/sim.rs\"\n");
         let files = [
             manifest,
             ("crates/b/sim/sim.rs", "//! H\nmod world;\n"),

@@ -13,60 +13,35 @@ const EMPTY_WORDS: &[&str] = &["Manager", "Service", "Helper", "Helpers", "Util"
 const EMPTY_FILES: &[&str] = &["util", "utils", "helper", "helpers", "misc", "common"];
 
 // In pieces, so that searching the tree for half-done work does not end here.
-const HALF_DONE: &[&str] = &[
-    concat!("to", "do!"),
-    concat!("unimple", "mented!"),
-    concat!("d", "bg!"),
-    concat!("#[", "ignore"),
-];
+const HALF_DONE: &[&str] =
+    &[concat!("to", "do!"), concat!("unimple", "mented!"), concat!("d", "bg!"), concat!("#[", "ignore")];
 
 pub(super) fn check(file: &File, found: &mut Findings) {
     let path = &file.path;
     if !file.text.starts_with("//!") {
-        found.wrong.push(format!(
-            "{path}: does not begin with a //! head (what it is responsible for, what not)"
-        ));
+        found.wrong.push(format!("{path}: does not begin with a //! head (what it is responsible for, what not)"));
     }
     let lines = file.text.lines().count();
     if lines > LINES_MAX {
-        found
-            .wrong
-            .push(format!("{path}: {lines} lines, more than {LINES_MAX}: split it"));
+        found.wrong.push(format!("{path}: {lines} lines, more than {LINES_MAX}: split it"));
     } else if lines > LINES_ADVISED {
-        found
-            .remarks
-            .push(format!("{path}: {lines} lines, more than the advised {LINES_ADVISED}"));
+        found.remarks.push(format!("{path}: {lines} lines, more than the advised {LINES_ADVISED}"));
     }
-    let stem = path
-        .rsplit('/')
-        .next()
-        .and_then(|name| name.strip_suffix(".rs"))
-        .unwrap_or(path);
+    let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".rs")).unwrap_or(path);
     if EMPTY_FILES.contains(&stem) {
-        found
-            .wrong
-            .push(format!("{path}: the name `{stem}` says nothing about what is in it"));
+        found.wrong.push(format!("{path}: the name `{stem}` says nothing about what is in it"));
     }
     let views = source::views(&file.text);
     for (at, line) in views.code.lines().enumerate() {
         for needle in HALF_DONE {
             // An attribute may stand behind anything, a macro's name may be the end of another one.
-            let hit = if needle.starts_with('#') {
-                line.contains(needle)
-            } else {
-                source::names(line, needle)
-            };
+            let hit = if needle.starts_with('#') { line.contains(needle) } else { source::names(line, needle) };
             if hit {
-                found
-                    .wrong
-                    .push(format!("{path}:{}: {needle} is not for committed code", at + 1));
+                found.wrong.push(format!("{path}:{}: {needle} is not for committed code", at + 1));
             }
         }
         if let Some((name, word)) = defined_type(line).and_then(|name| Some((name, empty_word(name)?))) {
-            found.wrong.push(format!(
-                "{path}:{}: {name}: `{word}` says nothing; name what it does",
-                at + 1
-            ));
+            found.wrong.push(format!("{path}:{}: {name}: `{word}` says nothing; name what it does", at + 1));
         }
     }
     ascii(file, &views, found);
@@ -77,19 +52,13 @@ fn defined_type(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     words.find(|word| ["struct", "enum", "trait", "type", "union"].contains(word))?;
     let name = words.next()?;
-    let end = name
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(name.len());
+    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
     (end > 0).then_some(&name[..end])
 }
 
 /// An empty word among the parts of a CamelCase name.
 fn empty_word(name: &str) -> Option<&'static str> {
-    let starts: Vec<usize> = name
-        .char_indices()
-        .filter(|(_, c)| c.is_uppercase())
-        .map(|(at, _)| at)
-        .collect();
+    let starts: Vec<usize> = name.char_indices().filter(|(_, c)| c.is_uppercase()).map(|(at, _)| at).collect();
     let ends = starts.iter().copied().skip_while(|at| *at == 0).chain([name.len()]);
     let mut parts = starts.iter().zip(ends).map(|(from, to)| &name[*from..to]);
     parts.find_map(|part| EMPTY_WORDS.iter().find(|word| **word == part).copied())
@@ -150,49 +119,30 @@ mod tests {
     #[test]
     fn half_done_work_is_found_in_code_only() {
         for needle in super::HALF_DONE {
-            assert_eq!(
-                wrong(&format!("//! Head.\n fn f() {{ {needle}(x) }}\n")).len(),
-                1,
-                "{needle}"
-            );
-            assert!(
-                wrong(&format!(
-                    "//! Head.\n// never {needle}(\nconst A: &str = \"{needle}\";\n"
-                ))
-                .is_empty()
-            );
+            assert_eq!(wrong(&format!("//! Head.\n fn f() {{ {needle}(x) }}\n")).len(), 1, "{needle}");
+            assert!(wrong(&format!("//! Head.\n// never {needle}(\nconst A: &str = \"{needle}\";\n")).is_empty());
         }
         assert!(wrong(concat!("//! Head.\nmy_to", "do!()\n")).is_empty());
     }
 
     #[test]
     fn empty_names_of_types_are_found() {
-        for line in [
-            "struct StoreManager;",
-            "pub(crate) enum Util { A }",
-            "trait ServiceLike {}",
-            "type MyHelpers<T> = T;",
-        ] {
+        for line in
+            ["struct StoreManager;", "pub(crate) enum Util { A }", "trait ServiceLike {}", "type MyHelpers<T> = T;"]
+        {
             assert_eq!(wrong(&format!("//! Head.\n{line}\n")).len(), 1, "{line}");
         }
-        for line in [
-            "struct Managers2;",
-            "struct Serviceable;",
-            "// struct Helper;",
-            "use other::Service;",
-            "struct T(u8);",
-        ] {
+        for line in
+            ["struct Managers2;", "struct Serviceable;", "// struct Helper;", "use other::Service;", "struct T(u8);"]
+        {
             assert!(wrong(&format!("//! Head.\n{line}\n")).is_empty(), "{line}");
         }
     }
 
     #[test]
     fn empty_names_of_files_are_found() {
-        let files = [
-            MANIFEST,
-            ("crates/a/src/lib.rs", "//! Head.\nmod utils;\n"),
-            ("crates/a/src/utils.rs", "//! Head.\n"),
-        ];
+        let files =
+            [MANIFEST, ("crates/a/src/lib.rs", "//! Head.\nmod utils;\n"), ("crates/a/src/utils.rs", "//! Head.\n")];
         assert_eq!(findings(&files).wrong.len(), 1);
     }
 

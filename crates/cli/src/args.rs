@@ -1,0 +1,281 @@
+//! What may be typed: commands, flags, their meaning in one line each.
+//!
+//! Only parsing. What a command does stands in `commands.rs`; what it prints in `rows.rs` (JSON) and `show.rs` (people).
+
+use crate::span::{self, Span};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Write with others, online or not. Nothing is sent before it is safe on this device.
+#[derive(Debug, Parser)]
+#[command(name = "tombolo", version, max_term_width = 100, propagate_version = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "C is a conversation: its id, a beginning of its id that no other has, or its exact title.\n\
+    Exit: 0 done, 1 failed (message and hint on standard error), 2 wrong usage.";
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Folder of the profile [default: the platform's data folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Print one JSON object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Where secrets are kept; also TOMBOLO_KEY_STORE. `file` is a file in the home that only you may read: less safe
+    #[arg(long, value_name = "WHERE", value_enum, global = true)]
+    pub(crate) key_store: Option<KeyStore>,
+}
+
+/// Where secrets are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyStore {
+    /// The keyring of the operating system (the default)
+    Keyring,
+    /// A file in the home that only you may read: the less safe choice
+    File,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create your profile on this device
+    Init {
+        /// How others see you
+        #[arg(long)]
+        name: String,
+        /// A relay that keeps and passes on what you write, without being able to read it
+        #[arg(long, value_name = "URL")]
+        relay: Option<String>,
+    },
+    /// Make a link: for a new conversation of two, or for one more person in a conversation
+    Invite {
+        /// The conversation to join; without it a new one for two people
+        #[arg(long, value_name = "C")]
+        conversation: Option<String>,
+        /// How many people may use the link
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// How long the link works, such as 90m, 12h, 7d, 2w [default: until it is revoked]
+        #[arg(long, value_name = "TIME", value_parser = span::parse)]
+        expires: Option<Span>,
+    },
+    /// List the links that were made, or revoke one
+    Invites {
+        /// Only those of this conversation
+        #[arg(long, value_name = "C")]
+        conversation: Option<String>,
+        /// End the link with this key (as listed)
+        #[arg(long, value_name = "KEY")]
+        revoke: Option<String>,
+    },
+    /// Join by a link
+    Accept {
+        /// tombolo:...
+        link: String,
+    },
+    /// Create a conversation
+    New {
+        /// Its title
+        title: String,
+    },
+    /// List your conversations
+    List,
+    /// Write; works offline
+    Send {
+        /// The conversation
+        #[arg(value_name = "C")]
+        conversation: String,
+        /// The text, or - to read standard input, a line a message
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Read: oldest first, newest last
+    Messages {
+        /// The conversation
+        #[arg(value_name = "C")]
+        conversation: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Only what stands before this message: its id, as printed
+        #[arg(long, value_name = "CURSOR")]
+        before: Option<String>,
+    },
+    /// Exchange with relays and peers until nothing is missing
+    Sync {
+        /// With this relay, beside those of your conversations
+        #[arg(long, value_name = "URL")]
+        relay: Option<String>,
+        /// With another device that listens (`tombolo listen`)
+        #[arg(long, value_name = "ADDR")]
+        peer: Option<String>,
+        /// One attempt; do not wait for a relay that is not there
+        #[arg(long)]
+        once: bool,
+    },
+    /// Stay connected and print what happens
+    Watch {
+        /// Only this conversation
+        #[arg(value_name = "C")]
+        conversation: Option<String>,
+    },
+    /// Accept other devices directly, without a relay
+    Listen {
+        /// Where; port 0 picks a free one
+        #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0")]
+        addr: String,
+    },
+    /// Print digest and number of ops: equal digests mean equal histories
+    Digest {
+        /// Only this conversation
+        #[arg(value_name = "C")]
+        conversation: Option<String>,
+    },
+    /// Bring in messages from elsewhere: JSON Lines {t, who, text}, t in seconds since 1970
+    Import {
+        /// The conversation
+        #[arg(value_name = "C")]
+        conversation: String,
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Print all messages as JSON Lines {t, who, text}
+    Export {
+        /// The conversation
+        #[arg(value_name = "C")]
+        conversation: String,
+    },
+    /// Check everything that is stored
+    Doctor {
+        /// Fetch again what is damaged, and rebuild what can be rebuilt
+        #[arg(long)]
+        repair: bool,
+    },
+}
+
+impl Global {
+    /// The place for secrets: the flag, else what the environment says.
+    ///
+    /// # Errors
+    /// A sentence, when the environment says something else than a place.
+    pub(crate) fn key_store(&self, environment: Option<&str>) -> Result<KeyStore, String> {
+        if let Some(chosen) = self.key_store {
+            return Ok(chosen);
+        }
+        match environment {
+            None | Some("") => Ok(KeyStore::Keyring),
+            Some(text) => KeyStore::from_str(text, false)
+                .map_err(|_| format!("TOMBOLO_KEY_STORE is `{text}`; it may be keyring or file")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("tombolo").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for words in [&["--json", "--home", "h", "list"][..], &["list", "--home", "h", "--json"]] {
+            let cli = parse(words).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.home, Some(PathBuf::from("h")));
+            assert!(matches!(cli.command, Command::List));
+        }
+    }
+
+    #[test]
+    fn texts_are_words_or_standard_input() {
+        let Command::Send { conversation, text } = parse(&["send", "C", "hello", "sea"]).unwrap().command else {
+            panic!("not send")
+        };
+        assert_eq!((conversation.as_str(), text.join(" ").as_str()), ("C", "hello sea"));
+        let Command::Send { text, .. } = parse(&["send", "C", "-"]).unwrap().command else { panic!("not send") };
+        assert_eq!(text, ["-"]);
+        let Command::Send { text, .. } = parse(&["send", "C", "--", "-5 degrees"]).unwrap().command else {
+            panic!("not send")
+        };
+        assert_eq!(text, ["-5 degrees"]);
+        // A flag after the text is a flag, never part of the message.
+        assert!(parse(&["send", "C", "hello", "--json"]).unwrap().global.json);
+        assert_eq!(parse(&["send", "C"]).unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn every_command_of_the_table_is_understood() {
+        for words in [
+            &["init", "--name", "Ana"][..],
+            &["init", "--name", "Ana", "--relay", "ws://127.0.0.1:1"],
+            &["invite"],
+            &["invite", "--conversation", "C", "--uses", "3", "--expires", "7d"],
+            &["invites"],
+            &["invites", "--conversation", "C", "--revoke", "ab"],
+            &["accept", "tombolo:x"],
+            &["new", "Harbour crew"],
+            &["list"],
+            &["messages", "C", "--limit", "5", "--before", "x"],
+            &["sync", "--relay", "ws://127.0.0.1:1", "--peer", "127.0.0.1:1", "--once"],
+            &["watch"],
+            &["watch", "C"],
+            &["listen", "--addr", "127.0.0.1:0"],
+            &["digest"],
+            &["digest", "C"],
+            &["import", "C", "file.jsonl"],
+            &["import", "C", "-"],
+            &["export", "C"],
+            &["doctor", "--repair"],
+        ] {
+            assert!(parse(words).is_ok(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &[][..],
+            &["nothing"],
+            &["init"],
+            &["new"],
+            &["messages"],
+            &["messages", "C", "--limit", "0"],
+            &["messages", "C", "--limit", "many"],
+            &["invite", "--uses", "0"],
+            &["invite", "--expires", "soon"],
+            &["list", "--key-store", "pocket"],
+            &["import", "C"],
+        ] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_environment() {
+        let global = |words: &[&str]| parse(words).unwrap().global;
+        let file = global(&["list", "--key-store", "file"]);
+        assert_eq!(file.key_store(Some("keyring")), Ok(KeyStore::File));
+        let silent = global(&["list"]);
+        assert_eq!(silent.key_store(None), Ok(KeyStore::Keyring));
+        assert_eq!(silent.key_store(Some("")), Ok(KeyStore::Keyring));
+        assert_eq!(silent.key_store(Some("file")), Ok(KeyStore::File));
+        assert!(silent.key_store(Some("pocket")).unwrap_err().contains("TOMBOLO_KEY_STORE"));
+    }
+}

@@ -1,0 +1,389 @@
+//! What the writer keeps in memory between ops and between batches, so that a row of `conversation`, `log` or `node` is
+//! written once per batch and read once per many.
+//!
+//! Everything here can be thrown away at any time outside a batch; it *is* thrown away after a rollback and when another
+//! process has written. Not here: the rules (`append.rs`, `deliver.rs`).
+
+use crate::tree::Tree;
+use crate::{LogError, arrivals, row};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tombolo_model::digest::{Chain, Sum};
+use tombolo_model::{ConversationId, DeviceId, Hlc, LogId, OpId};
+
+/// Ops whose state is remembered: a few batches' worth of parents.
+const RECENT_MAX: usize = 16_384;
+/// Conversations kept between batches.
+const CONVERSATIONS_MAX: usize = 512;
+/// Nodes of digest trees kept between batches, over all conversations (about 140 bytes each).
+const NODES_MAX: usize = 32_768;
+/// Logs kept between batches.
+const LOGS_MAX: usize = 8_192;
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    /// `PRAGMA data_version` when the rest was read: it changes when another connection commits.
+    pub(crate) data_version: Option<i64>,
+    pub(crate) position: u64,
+    pub(crate) chain: Chain,
+    pub(crate) conversations: BTreeMap<ConversationId, Conversation>,
+    pub(crate) logs: BTreeMap<(i64, DeviceId, LogId), LogRow>,
+    /// Which of the two above differ from their rows.
+    pub(crate) dirty_conversations: BTreeSet<ConversationId>,
+    pub(crate) dirty_logs: BTreeSet<(i64, DeviceId, LogId)>,
+    pub(crate) recent: Recent,
+    /// Pending ops per author; absent = not counted yet.
+    pub(crate) pending: BTreeMap<DeviceId, u64>,
+    /// Devices that ever wrote through this store.
+    pub(crate) own: BTreeSet<DeviceId>,
+}
+
+impl Cache {
+    /// Makes the cache that of the file as it is now, inside the transaction that has just begun.
+    pub(crate) fn refresh(&mut self, conn: &Connection, incarnation: u64) -> Result<(), LogError> {
+        let version: i64 = conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version == Some(version) {
+            return Ok(());
+        }
+        *self = Self::default();
+        (self.position, self.chain) = arrivals::last_arrival(conn, incarnation)?;
+        let mut statement = conn.prepare_cached("SELECT DISTINCT device FROM own_log")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.own.insert(DeviceId(row::array(row, 0)?));
+        }
+        self.data_version = Some(version);
+        Ok(())
+    }
+
+    /// Writes rows that changed.
+    pub(crate) fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
+        for key in std::mem::take(&mut self.dirty_logs) {
+            if let Some(log) = self.logs.get(&key) {
+                log.flush(conn)?;
+            }
+        }
+        for id in std::mem::take(&mut self.dirty_conversations) {
+            if let Some(conversation) = self.conversations.get_mut(&id) {
+                conversation.flush(conn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets parts that have grown too large. Only right after a commit: nothing may be dirty.
+    pub(crate) fn trim(&mut self) {
+        let nodes: usize = self.conversations.values().filter_map(|c| c.tree.as_ref()).map(Tree::len).sum();
+        if nodes > NODES_MAX {
+            for conversation in self.conversations.values_mut() {
+                conversation.tree = None;
+            }
+        }
+        if self.conversations.len() > CONVERSATIONS_MAX {
+            self.conversations.clear();
+        }
+        if self.logs.len() > LOGS_MAX {
+            self.logs.clear();
+        }
+    }
+}
+
+/// The writer's copy of a conversation's row, with its heads and tree.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) n: i64,
+    pub(crate) kind: Option<i64>,
+    pub(crate) sum: Sum,
+    pub(crate) last_arrival: u64,
+    pub(crate) waiting: u64,
+    pub(crate) top_hlc: Hlc,
+    /// How many ops of unknown authors wait.
+    pub(crate) strangers: usize,
+    /// Read when first needed.
+    pub(crate) heads: Option<Heads>,
+    pub(crate) tree: Option<Tree>,
+}
+
+impl Conversation {
+    pub(crate) fn load(conn: &Connection, id: &ConversationId) -> Result<Option<Self>, LogError> {
+        let mut statement = conn.prepare_cached(
+            "SELECT n, kind, ops, sum, last_arrival, waiting, top_hlc, \
+             (SELECT count(*) FROM stranger s WHERE s.conversation = c.n) FROM conversation c WHERE id = ?1",
+        )?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Self {
+            n: row.get(0)?,
+            kind: row.get(1)?,
+            sum: Sum::from_bytes(row::number(row, 2)?, &row::array(row, 3)?),
+            last_arrival: row::number(row, 4)?,
+            waiting: row::number(row, 5)?,
+            top_hlc: Hlc(row::number(row, 6)?),
+            strangers: row::number(row, 7)? as usize,
+            heads: None,
+            tree: None,
+        }))
+    }
+
+    /// Makes the row of a new conversation.
+    pub(crate) fn create(conn: &Connection, id: &ConversationId) -> Result<Self, LogError> {
+        let mut statement = conn.prepare_cached(
+            "INSERT INTO conversation (id, kind, ops, sum, last_arrival, waiting, top_hlc) \
+             VALUES (?1, NULL, 0, ?2, 0, 0, 0)",
+        )?;
+        let n = statement.insert(params![id.as_bytes(), Sum::ZERO.to_bytes()])?;
+        Ok(Self {
+            n,
+            kind: None,
+            sum: Sum::ZERO,
+            last_arrival: 0,
+            waiting: 0,
+            top_hlc: Hlc::ZERO,
+            strangers: 0,
+            heads: Some(Heads::default()),
+            tree: Some(Tree::empty()),
+        })
+    }
+
+    pub(crate) fn tree(&mut self, conn: &Connection) -> Result<&mut Tree, LogError> {
+        if self.tree.is_none() {
+            self.tree = Some(Tree::load(conn, self.n)?);
+        }
+        self.tree.as_mut().ok_or(LogError::Abandoned)
+    }
+
+    pub(crate) fn heads(&mut self, conn: &Connection) -> Result<&mut Heads, LogError> {
+        if self.heads.is_none() {
+            self.heads = Some(Heads::load(conn, self.n)?);
+        }
+        self.heads.as_mut().ok_or(LogError::Abandoned)
+    }
+
+    /// Writes what changed.
+    fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
+        let mut statement = conn.prepare_cached(
+            "UPDATE conversation SET kind = ?2, ops = ?3, sum = ?4, last_arrival = ?5, waiting = ?6, top_hlc = ?7 \
+             WHERE n = ?1",
+        )?;
+        statement.execute(params![
+            self.n,
+            self.kind,
+            self.sum.count as i64,
+            self.sum.to_bytes(),
+            self.last_arrival as i64,
+            self.waiting as i64,
+            self.top_hlc.0 as i64
+        ])?;
+        if let Some(heads) = &mut self.heads {
+            heads.flush(conn, self.n)?;
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.flush(conn, self.n)?;
+        }
+        Ok(())
+    }
+}
+
+/// Heads of a conversation, and how they differ from the rows.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) now: BTreeMap<OpId, Hlc>,
+    stored: BTreeMap<OpId, Hlc>,
+    touched: BTreeSet<OpId>,
+}
+
+impl Heads {
+    fn load(conn: &Connection, n: i64) -> Result<Self, LogError> {
+        let mut statement = conn.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1")?;
+        let mut rows = statement.query([n])?;
+        let mut heads = Self::default();
+        while let Some(row) = rows.next()? {
+            heads.now.insert(OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?));
+        }
+        heads.stored = heads.now.clone();
+        Ok(heads)
+    }
+
+    pub(crate) fn insert(&mut self, id: OpId, hlc: Hlc) {
+        self.now.insert(id, hlc);
+        self.touched.insert(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: &OpId) {
+        if self.now.remove(id).is_some() {
+            self.touched.insert(*id);
+        }
+    }
+
+    fn flush(&mut self, conn: &Connection, n: i64) -> Result<(), LogError> {
+        for id in std::mem::take(&mut self.touched) {
+            match (self.now.get(&id), self.stored.contains_key(&id)) {
+                (Some(hlc), false) => {
+                    let mut statement =
+                        conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
+                    statement.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
+                    self.stored.insert(id, *hlc);
+                }
+                (None, true) => {
+                    let mut statement = conn.prepare_cached("DELETE FROM head WHERE conversation = ?1 AND id = ?2")?;
+                    statement.execute(params![n, id.as_bytes()])?;
+                    self.stored.remove(&id);
+                }
+                (Some(_), true) | (None, false) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The writer's copy of a log's row.
+#[derive(Clone, Debug)]
+pub(crate) struct LogRow {
+    pub(crate) n: i64,
+    pub(crate) max_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) contiguous: u64,
+    pub(crate) tip: OpId,
+    pub(crate) tip_hlc: Hlc,
+    pub(crate) branched: bool,
+    pub(crate) branches: u64,
+    /// Whether this store has it open for writing.
+    pub(crate) open: bool,
+}
+
+impl LogRow {
+    pub(crate) fn load(conn: &Connection, n: i64, author: &DeviceId, log: &LogId) -> Result<Option<Self>, LogError> {
+        let mut statement = conn.prepare_cached(
+            "SELECT n, max_seq, count, contiguous, tip, tip_hlc, branched, branches, EXISTS (SELECT 1 FROM own_log w \
+             WHERE w.conversation = ?1 AND w.device = ?2 AND w.log = ?3 AND w.open = 1) \
+             FROM log WHERE conversation = ?1 AND author = ?2 AND log = ?3",
+        )?;
+        let mut rows = statement.query(params![n, author.as_bytes(), log.as_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Self {
+            n: row.get(0)?,
+            max_seq: row::number(row, 1)?,
+            count: row::number(row, 2)?,
+            contiguous: row::number(row, 3)?,
+            tip: OpId(row::array(row, 4)?),
+            tip_hlc: Hlc(row::number(row, 5)?),
+            branched: row.get(6)?,
+            branches: row::number(row, 7)?,
+            open: row.get(8)?,
+        }))
+    }
+
+    /// Makes the row of a new log, still without ops.
+    pub(crate) fn create(conn: &Connection, n: i64, author: &DeviceId, log: &LogId) -> Result<Self, LogError> {
+        let mut statement = conn.prepare_cached(
+            "INSERT INTO log (conversation, author, log, max_seq, count, contiguous, tip, tip_hlc, branched, branches) \
+             VALUES (?1, ?2, ?3, 0, 0, 0, ?4, 0, 0, 0)",
+        )?;
+        let number = statement.insert(params![n, author.as_bytes(), log.as_bytes(), OpId::ZERO.as_bytes()])?;
+        Ok(Self {
+            n: number,
+            max_seq: 0,
+            count: 0,
+            contiguous: 0,
+            tip: OpId::ZERO,
+            tip_hlc: Hlc::ZERO,
+            branched: false,
+            branches: 0,
+            open: false,
+        })
+    }
+
+    /// Writes what changed.
+    fn flush(&self, conn: &Connection) -> Result<(), LogError> {
+        let mut statement = conn.prepare_cached(
+            "UPDATE log SET max_seq = ?2, count = ?3, contiguous = ?4, tip = ?5, tip_hlc = ?6, branched = ?7, \
+             branches = ?8 WHERE n = ?1",
+        )?;
+        statement.execute(params![
+            self.n,
+            self.max_seq as i64,
+            self.count as i64,
+            self.contiguous as i64,
+            self.tip.as_bytes(),
+            self.tip_hlc.0 as i64,
+            self.branched,
+            self.branches as i64
+        ])?;
+        Ok(())
+    }
+}
+
+/// What the readiness of another op depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) conversation: i64,
+    pub(crate) hlc: Hlc,
+    pub(crate) settled: bool,
+}
+
+/// The ops that were stored or looked up last.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// By prefix: one op per prefix is enough for a memory.
+    ops: BTreeMap<u64, (OpId, Known)>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    pub(crate) fn get(&self, id: &OpId) -> Option<Known> {
+        self.ops.get(&id.prefix()).filter(|(stored, _)| stored == id).map(|(_, known)| *known)
+    }
+
+    pub(crate) fn put(&mut self, id: &OpId, known: Known) {
+        if self.ops.insert(id.prefix(), (*id, known)).is_none() {
+            self.order.push_back(id.prefix());
+            if self.order.len() > RECENT_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.ops.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Looks an op up by conversation and id: in memory, then in its row.
+pub(crate) fn look_up(
+    conn: &Connection,
+    recent: &mut Recent,
+    conversation: i64,
+    id: &OpId,
+) -> Result<Option<Known>, LogError> {
+    if let Some(known) = recent.get(id).filter(|known| known.conversation == conversation) {
+        return Ok(Some(known));
+    }
+    let mut statement = conn.prepare_cached("SELECT conversation, id, hlc, state FROM op WHERE prefix = ?1")?;
+    let mut rows = statement.query([row::prefix_to_sql(id.prefix())])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(0)? == conversation && row::blob(row, 1)? == id.as_bytes() {
+            let settled = crate::State::from_sql(row.get(3)?)?.is_settled();
+            let known = Known { conversation, hlc: Hlc(row::number(row, 2)?), settled };
+            recent.put(id, known);
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
+}
+
+/// Pending ops of an author, counted once.
+pub(crate) fn pending_of(
+    conn: &Connection,
+    pending: &mut BTreeMap<DeviceId, u64>,
+    author: &DeviceId,
+) -> Result<u64, LogError> {
+    if let Some(count) = pending.get(author) {
+        return Ok(*count);
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT count(*) FROM op o CROSS JOIN log l ON l.n = o.log WHERE o.state = 1 AND o.state <> 0 AND l.author = ?1",
+    )?;
+    let count: Option<i64> = statement.query_row([author.as_bytes()], |row| row.get(0)).optional()?;
+    let count = count.unwrap_or(0) as u64;
+    pending.insert(*author, count);
+    Ok(count)
+}

@@ -1,0 +1,233 @@
+//! Causal delivery: when an op is given to the fold, and what its delivery sets free.
+//!
+//! An op is *settled* when everything that it depends on is settled, and it is not early: then it is void if its clock is
+//! not above that of what it depends on, and delivered otherwise. Void ops settle those that depend on them, so the
+//! states are a function of the set (and of the wall clock), not of the order of arrival.
+//! Not here: storing (`append.rs`).
+
+use crate::append::Run;
+use crate::cache::{self, Known};
+use crate::{Batch, LogError, State, reads, row};
+use rusqlite::{Transaction, params};
+use std::collections::VecDeque;
+use tombolo_model::{Class, Control, ConversationId, Hlc, Op, OpId};
+
+/// An op that becomes delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
+    /// The op, with whatever is held of it.
+    pub op: &'a Op,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its arrival.
+    pub arrival: u64,
+    /// What it says, if it is a control op that this version understands.
+    pub control: Option<&'a Control>,
+    /// Whether this device has just written it.
+    pub own: bool,
+    /// Whether an op with a greater clock reading was delivered before it: it is slotted in above.
+    pub late_hint: bool,
+}
+
+/// Whatever is computed from delivered ops, in the same transaction. The rows of `op` are current while it runs; those of
+/// `conversation`, `log`, `head` and `node` are written at the end of the batch.
+pub trait Fold {
+    /// Takes the next op in causal order.
+    ///
+    /// # Errors
+    /// Of SQLite: the whole batch is given up.
+    fn deliver(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error>;
+
+    /// Takes an op once more that was delivered without its body, which has come now.
+    ///
+    /// # Errors
+    /// Of SQLite: the whole batch is given up.
+    fn body(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
+        let _ = (tx, delivered);
+        Ok(())
+    }
+}
+
+/// No views: what relays use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFold;
+
+impl Fold for NoFold {
+    fn deliver(&mut self, _: &Transaction<'_>, _: &Delivered<'_>) -> Result<(), rusqlite::Error> {
+        Ok(())
+    }
+}
+
+/// What an op depends on, as far as it is known.
+pub(crate) struct Readiness {
+    /// Not settled yet; sorted, unique.
+    pub(crate) waits: Vec<OpId>,
+    /// Greatest reading among those that are stored.
+    pub(crate) floor: Hlc,
+}
+
+/// What a control op says, read from the stored body; `None` when this version does not understand it.
+pub(crate) fn control_of(op: &Op) -> Option<Control> {
+    match (op.header.class, &op.body) {
+        (Class::Control, Some(body)) => Control::from_bytes(body).ok(),
+        _ => None,
+    }
+}
+
+impl Batch<'_> {
+    /// Looks at everything that an op depends on.
+    pub(crate) fn readiness(&mut self, n: i64, op: &Op) -> Result<Readiness, LogError> {
+        let mut readiness = Readiness { waits: Vec::new(), floor: Hlc::ZERO };
+        for id in op.header.depends_on() {
+            let known = cache::look_up(self.conn, &mut self.cache.recent, n, id)?;
+            if let Some(known) = known {
+                readiness.floor = readiness.floor.max(known.hlc);
+            }
+            if !known.is_some_and(|known| known.settled) {
+                readiness.waits.push(*id);
+            }
+        }
+        readiness.waits.sort_unstable();
+        readiness.waits.dedup();
+        Ok(readiness)
+    }
+
+    /// Gives a delivered op to the fold and moves the heads.
+    pub(crate) fn deliver(
+        &mut self,
+        op: &Op,
+        control: Option<&Control>,
+        arrival: u64,
+        own: bool,
+        run: &mut Run<'_>,
+    ) -> Result<(), LogError> {
+        let conversation = op.conversation();
+        let conn = self.conn;
+        let entry = self.conversation(&conversation)?.ok_or(LogError::UnknownConversation(conversation))?;
+        let late_hint = op.header.hlc < entry.top_hlc;
+        entry.top_hlc = entry.top_hlc.max(op.header.hlc);
+        let heads = entry.heads(conn)?;
+        for id in op.header.depends_on() {
+            heads.remove(id);
+        }
+        heads.insert(op.id, op.header.hlc);
+        self.cache.dirty_conversations.insert(conversation);
+        let delivered = Delivered { op, conversation, arrival, control, own, late_hint };
+        run.fold.deliver(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
+        run.out.delivered += 1;
+        Ok(())
+    }
+
+    /// Settles whatever waited for `id` alone, and whatever waited for that.
+    pub(crate) fn settle_waiters(
+        &mut self,
+        conversation: ConversationId,
+        n: i64,
+        id: OpId,
+        run: &mut Run<'_>,
+    ) -> Result<(), LogError> {
+        let mut settled = VecDeque::from([id]);
+        while let Some(id) = settled.pop_front() {
+            if self.conversation(&conversation)?.is_none_or(|entry| entry.waiting == 0) {
+                return Ok(());
+            }
+            for waiter in self.take_waiters(n, &id)? {
+                let more = self.conn.prepare_cached("SELECT 1 FROM missing WHERE waiter = ?1")?.exists([waiter])?;
+                let state = self
+                    .conn
+                    .prepare_cached("SELECT state FROM op WHERE arrival = ?1")?
+                    .query_row([waiter], |row| row.get(0))?;
+                if !more && State::from_sql(state)? == State::Pending {
+                    settled.push_back(self.settle(conversation, n, waiter as u64, State::Pending, run)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of the ops that wait for `id`, which do not any more.
+    fn take_waiters(&mut self, n: i64, id: &OpId) -> Result<Vec<i64>, LogError> {
+        let mut statement = self.conn.prepare_cached(
+            "DELETE FROM missing WHERE conversation = ?1 AND prefix = ?2 AND id = ?3 RETURNING waiter",
+        )?;
+        let rows =
+            statement.query_map(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes()], |row| row.get(0))?;
+        let mut waiters = rows.collect::<Result<Vec<i64>, _>>()?;
+        waiters.sort_unstable();
+        Ok(waiters)
+    }
+
+    /// Decides between delivered and void for a stored op that waits for nothing any more. Returns its id.
+    fn settle(
+        &mut self,
+        conversation: ConversationId,
+        n: i64,
+        arrival: u64,
+        from: State,
+        run: &mut Run<'_>,
+    ) -> Result<OpId, LogError> {
+        let op = reads::load(self.conn, arrival)?
+            .ok_or_else(|| LogError::damaged("an op that waits is not stored"))?;
+        let readiness = self.readiness(n, &op)?;
+        let state = if op.header.hlc > readiness.floor { State::Delivered } else { State::Void };
+        self.set_state(arrival, state)?;
+        self.cache.recent.put(&op.id, Known { conversation: n, hlc: op.header.hlc, settled: true });
+        self.count_waiting(conversation, -1)?;
+        if from == State::Pending
+            && let Some(count) = self.cache.pending.get_mut(&op.header.author)
+        {
+            *count = count.saturating_sub(1);
+        }
+        run.waiting.remove(&arrival);
+        if state == State::Delivered {
+            let control = control_of(&op);
+            self.deliver(&op, control.as_ref(), arrival, false, run)?;
+        }
+        Ok(op.id)
+    }
+
+    pub(crate) fn count_waiting(&mut self, conversation: ConversationId, by: i64) -> Result<(), LogError> {
+        let entry = self.conversation(&conversation)?.ok_or(LogError::UnknownConversation(conversation))?;
+        entry.waiting = entry.waiting.saturating_add_signed(by);
+        self.cache.dirty_conversations.insert(conversation);
+        Ok(())
+    }
+
+    fn set_state(&mut self, arrival: u64, state: State) -> Result<(), LogError> {
+        let mut statement = self.conn.prepare_cached("UPDATE op SET state = ?2 WHERE arrival = ?1")?;
+        statement.execute(params![arrival as i64, state as i64])?;
+        Ok(())
+    }
+
+    /// See [`Batch::release_early`].
+    pub(crate) fn release(&mut self, now_ms: u64, fold: &mut dyn crate::Fold) -> Result<usize, LogError> {
+        let mut run = Run::new(0, None, now_ms, fold);
+        let mut found: Vec<(u64, Hlc, ConversationId, i64)> = Vec::new();
+        {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT o.arrival, o.hlc, c.id, c.n FROM op o CROSS JOIN conversation c ON c.n = o.conversation \
+                 WHERE o.state = 2 AND o.state <> 0 ORDER BY o.hlc, o.prefix, o.id",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let hlc = Hlc(row::number(row, 1)?);
+                if hlc.is_early(now_ms) {
+                    break;
+                }
+                found.push((row::number(row, 0)?, hlc, ConversationId(row::array(row, 2)?), row.get(3)?));
+            }
+        }
+        for (arrival, _, conversation, n) in found {
+            let waits = self.conn.prepare_cached("SELECT 1 FROM missing WHERE waiter = ?1")?.exists([arrival as i64])?;
+            if waits {
+                self.set_state(arrival, State::Pending)?;
+                // Counted anew when next needed: it is pending now.
+                self.cache.pending.clear();
+            } else {
+                let id = self.settle(conversation, n, arrival, State::Early, &mut run)?;
+                self.settle_waiters(conversation, n, id, &mut run)?;
+            }
+        }
+        Ok(run.out.delivered)
+    }
+}

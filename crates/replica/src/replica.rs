@@ -1,0 +1,633 @@
+//! The replica: a log, the sessions that read and feed it, and what is waiting to become durable.
+//!
+//! Contract: after every call drain [`Replica::poll`]. `receive` only queues what has to be stored; `flush` stores all
+//! of it in one transaction and then lets the sessions acknowledge, so that a burst costs one sync of the disk. An error
+//! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
+
+use crate::marks::Marks;
+use crate::view::{Memory, View};
+use crate::{Scope, Zstd};
+use std::collections::{BTreeMap, VecDeque};
+use tombolo_identity::{DeviceKey, Strict, verify_batch};
+use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId};
+use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, Reason};
+use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
+use tombolo_proto::{Fault, Refusal, Tool, session};
+
+/// Names a connection of this replica; given by the shell, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What the shell knows about a new connection.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Whether this side dialled.
+    pub initiator: bool,
+    /// The only replica that may answer, where known.
+    pub expected: Option<DeviceId>,
+    /// What ties the proof to the transport beneath; empty when it has none.
+    pub binding: Vec<u8>,
+    /// 32 fresh random bytes.
+    pub nonce: [u8; 32],
+    /// Which conversations it is about.
+    pub scope: Scope,
+    /// Tools to search with.
+    pub tools: Tools,
+}
+
+/// What a replica refuses beyond what membership says: quotas, blocked accounts.
+pub trait Gate {
+    /// Whether `bytes` more bytes of a conversation may be taken from `peer`.
+    ///
+    /// # Errors
+    /// The refusal that the peer is told.
+    fn admit(&mut self, log: &Log, peer: &DeviceId, conversation: &ConversationId, bytes: u64) -> Result<(), Refusal>;
+}
+
+/// What the shell has to do, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send one message.
+    Send {
+        /// Where.
+        conn: ConnId,
+        /// What.
+        frame: Vec<u8>,
+    },
+    /// Close the transport, once what was queued before is sent.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        fault: Fault,
+    },
+    /// Something happened that a person or a metric may want to know.
+    Event(Event),
+}
+
+/// What happened.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "fields are named for what they hold; the variants say when they come")]
+pub enum Event {
+    /// The peer proved who it is.
+    Authenticated { conn: ConnId, peer: DeviceId, skew_ms: i64 },
+    /// Ops are on disk: own ones (`conn` is `None`) or somebody's.
+    Stored { conn: Option<ConnId>, conversation: ConversationId, ids: Vec<OpId>, tool: Option<Tool> },
+    /// A device gained access to a conversation.
+    Granted { conversation: ConversationId, device: DeviceId },
+    /// A peer holds, on its disk, everything of ours that it may see up to this arrival position.
+    Acked { peer: DeviceId, position: u64 },
+    /// A peer's store is not the one that acknowledged earlier.
+    AcksLost { peer: DeviceId },
+    /// Both hold the same set.
+    Proven { conn: ConnId, peer: DeviceId, conversations: Vec<ConversationId>, count: u64 },
+    /// A difference could not be resolved: a named gap.
+    Unproven { conn: ConnId, peer: DeviceId, conversations: Vec<ConversationId> },
+    /// A conversation is not taken by one side.
+    Refused { conn: ConnId, conversation: ConversationId, refusal: Refusal, by_peer: bool },
+    /// Something fleeting.
+    Presence { conn: ConnId, peer: DeviceId, conversation: ConversationId, payload: Vec<u8> },
+    /// A peer says, signed, that it has another address.
+    Moved { conn: ConnId, peer: DeviceId, url: String, at_ms: u64 },
+    /// An author wrote two ops for one place of a log.
+    Equivocation { conversation: ConversationId, author: DeviceId },
+    /// A peer knew own ops that this store had lost; writing goes on in new logs.
+    TailLost,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Debug, Default)]
+pub struct ConnState {
+    /// The peer, once authenticated.
+    pub peer: Option<DeviceId>,
+    /// Nothing is on its way, waiting or being searched.
+    pub quiet: bool,
+    /// Both sides were proven equal and nothing shared has arrived since.
+    pub proven: bool,
+    /// Conversations that still differ after the search gave up.
+    pub unproven: Option<Vec<ConversationId>>,
+    /// Conversations that one side does not take.
+    pub blocked: BTreeMap<ConversationId, Refusal>,
+    /// The session has ended.
+    pub over: bool,
+}
+
+struct Conn {
+    session: Session,
+    scope: Scope,
+    unproven: Option<Vec<ConversationId>>,
+}
+
+struct Queued {
+    conn: ConnId,
+    peer: DeviceId,
+    number: u64,
+    tool: Tool,
+    ops: Vec<Op>,
+    through: Option<tombolo_proto::Cursor>,
+}
+
+/// A log and its sessions.
+pub struct Replica<F: Fold> {
+    pub(crate) log: Log,
+    pub(crate) key: DeviceKey,
+    pub(crate) fold: F,
+    gate: Option<Box<dyn Gate>>,
+    conns: BTreeMap<ConnId, Conn>,
+    queued: Vec<Queued>,
+    pub(crate) marks: Marks,
+    marks_since_ms: Option<u64>,
+    pub(crate) memory: Memory,
+    pub(crate) out: VecDeque<Output>,
+}
+
+impl<F: Fold> std::fmt::Debug for Replica<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("device", &self.key.id()).field("conns", &self.conns.len()).finish_non_exhaustive()
+    }
+}
+
+/// **Milliseconds** after which marks go to disk without waiting for a transaction.
+const MARKS_MS: u64 = 1_000;
+
+impl<F: Fold> Replica<F> {
+    /// Joins a log, the key of this device and its views.
+    #[must_use]
+    pub fn new(log: Log, key: DeviceKey, fold: F) -> Self {
+        Self {
+            log,
+            key,
+            fold,
+            gate: None,
+            conns: BTreeMap::new(),
+            queued: Vec::new(),
+            marks: Marks::default(),
+            marks_since_ms: None,
+            memory: Memory::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Sets what is refused beyond membership.
+    pub fn set_gate(&mut self, gate: Box<dyn Gate>) {
+        self.gate = Some(gate);
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log, for what the shell stores itself. Ops go through [`Replica::write`] and sessions only.
+    pub fn log_mut(&mut self) -> &mut Log {
+        self.memory.forget_shared();
+        &mut self.log
+    }
+
+    /// The views.
+    #[must_use]
+    pub fn fold(&self) -> &F {
+        &self.fold
+    }
+
+    /// The views, for writing.
+    pub fn fold_mut(&mut self) -> &mut F {
+        &mut self.fold
+    }
+
+    /// Log and views together, for what writes views outside of ops (a rebuild, what was seen).
+    pub fn log_and_fold(&mut self) -> (&mut Log, &mut F) {
+        (&mut self.log, &mut self.fold)
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.key.id()
+    }
+
+    /// The key of this device.
+    #[must_use]
+    pub fn key(&self) -> &DeviceKey {
+        &self.key
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// A transport is up.
+    pub fn connect(&mut self, conn: ConnId, link: Link, now: Now) {
+        let Link { initiator, expected, binding, nonce, scope, tools } = link;
+        let config = Config { expected, binding, tools, ..Config::new(initiator, nonce) };
+        self.conns.insert(conn, Conn { session: Session::new(config), scope, unproven: None });
+        self.step(conn, Input::Connected, now);
+    }
+
+    /// A message came. What it brings is stored by the next [`Replica::flush`].
+    pub fn receive(&mut self, conn: ConnId, frame: &[u8], now: Now) {
+        self.step(conn, Input::Frame(frame), now);
+    }
+
+    /// A transport is gone.
+    pub fn disconnected(&mut self, conn: ConnId) {
+        self.conns.remove(&conn);
+        self.queued.retain(|queued| queued.conn != conn);
+    }
+
+    /// Says goodbye on a connection; [`Output::Close`] follows.
+    pub fn leave(&mut self, conn: ConnId, now: Now) {
+        self.step(conn, Input::Leave, now);
+    }
+
+    /// Ends a connection because of a fault that the shell found.
+    pub fn fail(&mut self, conn: ConnId, fault: Fault, now: Now) {
+        self.step(conn, Input::Fail(fault), now);
+    }
+
+    /// Something fleeting, to everybody connected who may see the conversation.
+    pub fn presence(&mut self, conversation: ConversationId, payload: &[u8], now: Now) {
+        self.spread(None, conversation, payload, now);
+    }
+
+    /// Tells a peer that this replica has moved.
+    pub fn say_moved(&mut self, conn: ConnId, url: &str, at_ms: u64, now: Now) {
+        use tombolo_model::crypto::{DOMAIN_MOVED, Signer as _};
+        let signature = self.key.sign(DOMAIN_MOVED, &session::moved_bytes(url, at_ms));
+        self.step(conn, Input::Moved { url: url.into(), at_ms, signature }, now);
+    }
+
+    /// What a connection has done so far.
+    #[must_use]
+    pub fn stats(&self, conn: ConnId) -> Option<Stats> {
+        self.conns.get(&conn).map(|conn| conn.session.stats())
+    }
+
+    /// Where a connection stands.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read.
+    pub fn state(&self, conn: ConnId) -> Result<Option<ConnState>, LogError> {
+        let Some(found) = self.conns.get(&conn) else { return Ok(None) };
+        let peer = found.session.peer();
+        let mut latest = 0;
+        if let Some(peer) = peer {
+            for (conversation, _) in found.scope.shared(&self.log, &peer)? {
+                latest = latest.max(self.log.conversation(&conversation)?.map_or(0, |row| row.last_arrival));
+            }
+        }
+        Ok(Some(ConnState {
+            peer,
+            quiet: found.session.is_quiet() && !self.queued.iter().any(|queued| queued.conn == conn),
+            proven: found.session.proven().is_some_and(|position| position >= latest),
+            unproven: found.unproven.clone(),
+            blocked: found.session.blocked().clone(),
+            over: found.session.is_over(),
+        }))
+    }
+
+    /// The connections that there are.
+    pub fn conns(&self) -> impl Iterator<Item = (ConnId, Option<DeviceId>)> + '_ {
+        self.conns.iter().map(|(id, conn)| (*id, conn.session.peer()))
+    }
+
+    /// When [`Replica::tick`] is due at the latest, on the clock of `mono_ms`; `wall_ms` of early ops is checked at every
+    /// tick, so shells tick at least every few seconds.
+    #[must_use]
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let sessions = self.conns.values().filter_map(|conn| conn.session.deadline_ms()).min();
+        let marks = self.marks_since_ms.map(|since| since + MARKS_MS);
+        [sessions, marks].into_iter().flatten().min()
+    }
+
+    /// Time has passed: timers of sessions, early ops whose time has come, marks.
+    ///
+    /// # Errors
+    /// [`LogError`]: final for this object.
+    pub fn tick(&mut self, now: Now) -> Result<(), LogError> {
+        for conn in self.ids() {
+            self.step(conn, Input::Tick, now);
+        }
+        if self.log.early_next_ms()?.is_some_and(|due_ms| due_ms <= now.wall_ms) {
+            let mut batch = self.log.batch()?;
+            batch.release_early(now.wall_ms, &mut self.fold)?;
+            batch.commit()?;
+        }
+        if !self.marks.is_empty() {
+            let since = *self.marks_since_ms.get_or_insert(now.mono_ms);
+            if now.mono_ms >= since + MARKS_MS {
+                self.store_marks()?;
+            }
+        }
+        self.flush(now)
+    }
+
+    /// Ends: what is remembered of peers goes to disk, the log is closed in order.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.store_marks()?;
+        self.log.close()
+    }
+
+    fn store_marks(&mut self) -> Result<(), LogError> {
+        self.marks_since_ms = None;
+        let dirty = self.memory.sketches.borrow().values().any(|kept| kept.dirty);
+        if self.marks.is_empty() && !dirty {
+            return Ok(());
+        }
+        let mut batch = self.log.batch()?;
+        store_beside(&mut batch, &mut self.marks, &self.memory)?;
+        batch.commit()
+    }
+
+    fn ids(&self) -> Vec<ConnId> {
+        self.conns.keys().copied().collect()
+    }
+
+    /// Feeds one session and takes what it wants done.
+    fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, conn: id.0 };
+        let ctx =
+            Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
+        conn.session.handle(input, &ctx);
+        let mut spread = Vec::new();
+        while let Some(output) = conn.session.poll() {
+            let peer = conn.session.peer().unwrap_or_default();
+            let event = match output {
+                session::Output::Send(frame) => {
+                    self.out.push_back(Output::Send { conn: id, frame });
+                    continue;
+                }
+                session::Output::Persist { number, tool, ops, through } => {
+                    self.queued.push(Queued { conn: id, peer, number, tool, ops, through });
+                    continue;
+                }
+                session::Output::Remember(cursor) => {
+                    self.marks.read(peer, to_oplog(cursor));
+                    continue;
+                }
+                session::Output::Close(fault) => {
+                    self.out.push_back(Output::Close { conn: id, fault });
+                    continue;
+                }
+                session::Output::Authenticated { peer, skew_ms } => Event::Authenticated { conn: id, peer, skew_ms },
+                session::Output::Acked { position } => {
+                    self.marks.acked(peer, position);
+                    Event::Acked { peer, position }
+                }
+                session::Output::AcksLost => {
+                    self.marks.lost(peer);
+                    Event::AcksLost { peer }
+                }
+                session::Output::Proven { position, count, conversations } => {
+                    conn.unproven = None;
+                    self.marks.acked(peer, position);
+                    for conversation in &conversations {
+                        self.marks.proven(peer, *conversation, (now.wall_ms, position, count));
+                    }
+                    Event::Proven { conn: id, peer, conversations, count }
+                }
+                session::Output::Unproven { conversations } => {
+                    conn.unproven = Some(conversations.clone());
+                    Event::Unproven { conn: id, peer, conversations }
+                }
+                session::Output::Refused { conversation, refusal, by_peer } => {
+                    Event::Refused { conn: id, conversation, refusal, by_peer }
+                }
+                session::Output::Presence { conversation, payload } => {
+                    spread.push((conversation, payload.clone()));
+                    Event::Presence { conn: id, peer, conversation, payload }
+                }
+                session::Output::Moved { url, at_ms } => Event::Moved { conn: id, peer, url, at_ms },
+            };
+            self.out.push_back(Output::Event(event));
+        }
+        if !self.marks.is_empty() {
+            self.marks_since_ms.get_or_insert(now.mono_ms);
+        }
+        for (conversation, payload) in spread {
+            self.spread(Some(id), conversation, &payload, now);
+        }
+    }
+
+    fn spread(&mut self, from: Option<ConnId>, conversation: ConversationId, payload: &[u8], now: Now) {
+        for id in self.ids() {
+            let Some(conn) = self.conns.get(&id) else { continue };
+            let Some(peer) = conn.session.peer() else { continue };
+            let shared = conn.scope.shared(&self.log, &peer).unwrap_or_default();
+            if from != Some(id) && shared.iter().any(|(shared, _)| *shared == conversation) {
+                self.step(id, Input::Presence { conversation, payload: payload.to_vec() }, now);
+            }
+        }
+    }
+
+    /// Lets every session see that the log has grown.
+    pub(crate) fn changed(&mut self, now: Now) {
+        for id in self.ids() {
+            self.step(id, Input::Changed, now);
+        }
+    }
+
+    /// Stores everything that sessions have queued in one transaction, then lets them acknowledge and pass it on.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing of it was stored or acknowledged; final for this object.
+    pub fn flush(&mut self, now: Now) -> Result<(), LogError> {
+        while !self.queued.is_empty() {
+            let queued = std::mem::take(&mut self.queued);
+            self.flush_once(queued, now)?;
+        }
+        Ok(())
+    }
+
+    fn flush_once(&mut self, queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
+        let mut checked = Vec::new();
+        for mut queued in queued {
+            match self.check(std::mem::take(&mut queued.ops), &queued.peer, queued.conn)? {
+                Ok(parts) => checked.push((queued, parts)),
+                Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
+            }
+        }
+        let mut results = Vec::new();
+        let mut batch = self.log.batch()?;
+        for (queued, parts) in checked {
+            let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
+            let mut refused: BTreeMap<ConversationId, Refusal> = parts.refused;
+            let mut granted = Vec::new();
+            for (conversation, ops) in parts.ops {
+                let appended = batch.append(ops, Some(&queued.peer), now.wall_ms, &mut self.fold)?;
+                let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } = appended;
+                for op in new {
+                    stored.entry(op.conversation).or_default().push(op.id);
+                }
+                for refusal in not_taken {
+                    refused.insert(conversation, to_refusal(&refusal.reason));
+                }
+                granted.extend(access);
+                for found in equivocations {
+                    let event = Event::Equivocation { conversation: found.conversation, author: found.author };
+                    self.out.push_back(Output::Event(event));
+                }
+                if tail_lost {
+                    self.out.push_back(Output::Event(Event::TailLost));
+                }
+            }
+            if let Some(cursor) = queued.through {
+                self.marks.read(queued.peer, to_oplog(cursor));
+            }
+            results.push((queued.conn, queued.number, queued.tool, stored, refused, granted));
+        }
+        store_beside(&mut batch, &mut self.marks, &self.memory)?;
+        batch.commit()?;
+        self.marks_since_ms = None;
+        self.after_commit(results, now);
+        Ok(())
+    }
+
+    #[allow(clippy::type_complexity, reason = "the parts of one batch's outcome, used once")]
+    fn after_commit(
+        &mut self,
+        results: Vec<(
+            ConnId,
+            u64,
+            Tool,
+            BTreeMap<ConversationId, Vec<OpId>>,
+            BTreeMap<ConversationId, Refusal>,
+            Vec<(ConversationId, DeviceId)>,
+        )>,
+        now: Now,
+    ) {
+        let mut grew = false;
+        let mut all_granted = Vec::new();
+        // Access first, so that a newcomer's own session already sees what it may see when its batch is acknowledged.
+        for (.., stored, _, granted) in &results {
+            if !granted.is_empty() || !stored.is_empty() {
+                self.memory.forget_shared();
+            }
+            all_granted.extend(granted.iter().copied());
+        }
+        for (conn, number, tool, stored, refused, _) in results {
+            grew |= !stored.is_empty();
+            let count = stored.values().map(Vec::len).sum::<usize>() as u64;
+            for (conversation, ids) in stored {
+                let event = Event::Stored { conn: Some(conn), conversation, ids, tool: Some(tool) };
+                self.out.push_back(Output::Event(event));
+            }
+            let refused = refused.into_iter().collect();
+            self.step(conn, Input::Persisted { number, stored: count, refused }, now);
+        }
+        for (conversation, device) in all_granted {
+            for id in self.ids() {
+                if self.conns.get(&id).and_then(|conn| conn.session.peer()) == Some(device) {
+                    self.step(id, Input::Granted(conversation), now);
+                }
+            }
+            self.out.push_back(Output::Event(Event::Granted { conversation, device }));
+        }
+        if grew {
+            self.changed(now);
+        }
+    }
+
+    /// Checks signatures, chains and access of what a peer brought.
+    fn check(&mut self, ops: Vec<Op>, peer: &DeviceId, conn: ConnId) -> Result<Result<Checked, Fault>, LogError> {
+        let mut by_conversation: BTreeMap<ConversationId, Vec<Op>> = BTreeMap::new();
+        for op in ops {
+            by_conversation.entry(op.conversation()).or_default().push(op);
+        }
+        let members_only = self.conns.get(&conn).is_none_or(|conn| conn.scope == Scope::Members);
+        let mut checked = Checked::default();
+        for (conversation, ops) in by_conversation {
+            let bytes: u64 = ops.iter().map(|op| u64::from(op.header.body_len)).sum();
+            let log = &self.log;
+            // An op that this replica holds and whose `prev` it is vouches for it.
+            let known = |author: &DeviceId, name: &tombolo_model::LogId, seq: u64| {
+                let next = log.run(&conversation, author, name, seq + 1, seq + 1, 1).ok()?;
+                next.first().map(|op| op.header.prev)
+            };
+            let (verified, forged) = verify_batch(ops, known);
+            if let Some((id, error)) = forged.first() {
+                return Ok(Err(Fault::Forged(format!("{} ({error})", id.short()))));
+            }
+            if !self.may_bring(&conversation, &verified, peer, members_only)? {
+                checked.refused.insert(conversation, Refusal::NotHere);
+                continue;
+            }
+            if let Some(gate) = &mut self.gate
+                && let Err(refusal) = gate.admit(&self.log, peer, &conversation, bytes)
+            {
+                checked.refused.insert(conversation, refusal);
+                continue;
+            }
+            let mut incoming = Vec::with_capacity(verified.len());
+            for (op, control) in verified {
+                // Headers without their bodies travel only to vouch for ops before them.
+                if op.body.is_some() || self.log.has(&conversation, &op.id)? {
+                    incoming.push(Incoming { op, control });
+                }
+            }
+            checked.ops.push((conversation, incoming));
+        }
+        Ok(Ok(checked))
+    }
+
+    /// Who may bring ops of a conversation: its members, whoever founds it or joins it with these very ops, and, on a
+    /// device, the relay that it dialled, for conversations that the device takes part in. Everybody else is told what
+    /// they would be told of a conversation that does not exist.
+    fn may_bring(
+        &self,
+        conversation: &ConversationId,
+        ops: &[(Op, Option<Control>)],
+        peer: &DeviceId,
+        members_only: bool,
+    ) -> Result<bool, LogError> {
+        let known = self.log.conversation(conversation)?.is_some();
+        let makes_member = |device: &DeviceId| {
+            ops.iter().any(|(_, control)| {
+                control.as_ref().and_then(Control::certificate).is_some_and(|certificate| certificate.device() == *device)
+            })
+        };
+        let founded = ops.iter().any(|(op, _)| op.header.is_genesis());
+        if members_only {
+            return Ok(self.log.is_member(conversation, peer)? || ((known || founded) && makes_member(peer)));
+        }
+        let own = self.key.id();
+        Ok(known || makes_member(&own))
+    }
+}
+
+#[derive(Default)]
+struct Checked {
+    ops: Vec<(ConversationId, Vec<Incoming>)>,
+    refused: BTreeMap<ConversationId, Refusal>,
+}
+
+/// Marks and sketches ride in a transaction that is being committed anyway.
+fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory) -> Result<(), LogError> {
+    marks.store(batch)?;
+    for (conversation, kept) in memory.sketches.borrow_mut().iter_mut().filter(|(_, kept)| kept.dirty) {
+        batch.put_sketch(conversation, &kept.sketch.to_bytes(), &kept.estimator.to_bytes(), kept.through)?;
+        kept.dirty = false;
+    }
+    Ok(())
+}
+
+fn to_oplog(cursor: tombolo_proto::Cursor) -> oplog::Cursor {
+    oplog::Cursor { incarnation: cursor.incarnation, position: cursor.position, chain: cursor.chain }
+}
+
+fn to_refusal(reason: &Reason) -> Refusal {
+    match reason {
+        Reason::UnknownConversation => Refusal::NotHere,
+        Reason::UnknownAuthor => Refusal::NotHere,
+        Reason::InviteUsedUp => Refusal::InviteUsedUp,
+        Reason::InviteRevoked => Refusal::InviteRevoked,
+        Reason::InviteExpired => Refusal::InviteExpired,
+        _ => Refusal::TooMany,
+    }
+}

@@ -1,0 +1,49 @@
+//! Which conversations a connection is about.
+
+use std::collections::BTreeSet;
+use tombolo_model::{ConversationId, DeviceId};
+use tombolo_oplog::{LogError, Reader};
+
+/// The rule by which a connection shares conversations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of which the peer's device is a member: on a relay, and between devices.
+    Members,
+    /// From a device to a relay: those that name the relay, or were shared with it before.
+    Relay {
+        /// The address that was dialled.
+        url: String,
+        /// Every conversation, because the user said so.
+        all: bool,
+    },
+}
+
+impl Scope {
+    /// The conversations shared with `peer`, sorted, each with the arrival at which the peer gained access.
+    pub(crate) fn shared(&self, log: &Reader, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, LogError> {
+        match self {
+            Self::Members => log.shared_with(peer),
+            Self::Relay { url, all } => {
+                let mut shared = BTreeSet::new();
+                for conversation in log.conversations()? {
+                    let id = conversation.id;
+                    let named = || -> Result<bool, LogError> {
+                        let relays = log.relays(&id)?;
+                        Ok(relays.iter().any(|relay| relay.key == peer.0 || same_address(&relay.url, url))
+                            || log.proven(&id)?.iter().any(|proven| proven.peer == *peer))
+                    };
+                    if *all || named()? {
+                        shared.insert(id);
+                    }
+                }
+                Ok(shared.into_iter().map(|id| (id, 0)).collect())
+            }
+        }
+    }
+}
+
+/// Whether two addresses mean the same place.
+fn same_address(one: &str, other: &str) -> bool {
+    let plain = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    plain(one) == plain(other)
+}

@@ -1,0 +1,240 @@
+//! Writing own ops: place in the log, parents, clock; durable when it returns, visible in the same transaction.
+//!
+//! Writing never waits for a peer. Ops that are early (their clock is far ahead) are nobody's parents; a device whose
+//! own tip is early begins a new log that does not name it.
+
+use crate::replica::{Event, Output, Replica};
+use std::collections::BTreeSet;
+use tombolo_identity::sign_op;
+use tombolo_model::limit::{BODY_BYTES_MAX, PARENTS_MAX};
+use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId};
+use tombolo_oplog::{Fold, Incoming, LogError, Reason};
+use tombolo_proto::session::Now;
+
+/// What to write.
+pub enum Draft<'a> {
+    /// A control op: its body is readable by relays.
+    Clear(Control),
+    /// A content op: sealed once the header is known.
+    Sealed {
+        /// Length of the sealed body in **bytes**.
+        len: usize,
+        /// Seals for a header that is complete but for the body hash.
+        seal: &'a dyn Fn(&Header) -> Result<Vec<u8>, String>,
+    },
+}
+
+impl std::fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clear(control) => f.debug_tuple("Clear").field(control).finish(),
+            Self::Sealed { len, .. } => write!(f, "Sealed({len} bytes)"),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The op.
+    pub id: OpId,
+    /// Its conversation; for a genesis op the one that it founded.
+    pub conversation: ConversationId,
+    /// Its clock reading.
+    pub hlc: Hlc,
+    /// The log it stands in.
+    pub log: LogId,
+    /// Its place there.
+    pub seq: u64,
+    /// Own arrival position.
+    pub arrival: u64,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The store failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The body could not be sealed.
+    #[error("the message could not be sealed: {0}")]
+    Seal(String),
+    /// The body is too long.
+    #[error("a message may have {BODY_BYTES_MAX} bytes when sealed, this one has {0}; split it or send it as a file")]
+    TooLarge(usize),
+    /// The own log did not take the op.
+    #[error("the own log did not take the op: {0:?}")]
+    Refused(Reason),
+}
+
+/// What a new op follows.
+struct Place {
+    log: LogId,
+    seq: u64,
+    prev: OpId,
+    parents: BTreeSet<OpId>,
+    seen: Hlc,
+}
+
+impl<F: Fold> Replica<F> {
+    /// Writes ops into a conversation, or founds one (`conversation` is `None` and the first draft a genesis). When this
+    /// returns they are on the disk and folded into the views. `fresh_log` is used if a new log begins.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was written.
+    pub fn write(
+        &mut self,
+        conversation: Option<ConversationId>,
+        drafts: &[Draft<'_>],
+        fresh_log: LogId,
+        now: Now,
+    ) -> Result<Vec<Written>, WriteError> {
+        let mut place = match conversation {
+            Some(conversation) => self.place(&conversation, fresh_log, now)?,
+            None => first_place(fresh_log),
+        };
+        let mut named = conversation;
+        let mut ops = Vec::with_capacity(drafts.len());
+        while place.parents.len() > PARENTS_MAX {
+            let few: BTreeSet<OpId> = place.parents.iter().take(PARENTS_MAX).copied().collect();
+            let rest = place.parents.difference(&few).copied().collect();
+            place.parents = few;
+            let header = self.header(&mut place, named, Class::Merge, now);
+            ops.push(self.complete(header, Vec::new(), None, &mut place));
+            place.parents = rest;
+        }
+        for draft in drafts {
+            let class = if matches!(draft, Draft::Clear(_)) { Class::Control } else { Class::Content };
+            let mut header = self.header(&mut place, named, class, now);
+            let (body, control) = match draft {
+                Draft::Clear(control) => (control.to_bytes(), Some(control.clone())),
+                Draft::Sealed { len, seal } => {
+                    header.body_len = u32::try_from(*len).unwrap_or(u32::MAX);
+                    (seal(&header).map_err(WriteError::Seal)?, None)
+                }
+            };
+            if body.len() > BODY_BYTES_MAX {
+                return Err(WriteError::TooLarge(body.len()));
+            }
+            let incoming = self.complete(header, body, control, &mut place);
+            named = named.or_else(|| Some(incoming.op.conversation()));
+            ops.push(incoming);
+        }
+        self.append_own(ops, now)
+    }
+
+    fn append_own(&mut self, ops: Vec<Incoming>, now: Now) -> Result<Vec<Written>, WriteError> {
+        let merges: BTreeSet<OpId> =
+            ops.iter().filter(|incoming| incoming.op.header.class == Class::Merge).map(|incoming| incoming.op.id).collect();
+        let mut written: Vec<Written> = ops
+            .iter()
+            .filter(|incoming| !merges.contains(&incoming.op.id))
+            .map(|Incoming { op, .. }| Written {
+                id: op.id,
+                conversation: op.conversation(),
+                hlc: op.header.hlc,
+                log: op.header.log,
+                seq: op.header.seq,
+                arrival: 0,
+            })
+            .collect();
+        let control = ops.iter().any(|incoming| incoming.control.is_some());
+        let mut batch = self.log.batch()?;
+        let appended = batch.append(ops, None, now.wall_ms, &mut self.fold)?;
+        if let Some(refusal) = appended.refused.into_iter().next() {
+            return Err(WriteError::Refused(refusal.reason));
+        }
+        batch.commit()?;
+        for op in &mut written {
+            op.arrival = appended.stored.iter().find(|stored| stored.id == op.id).map_or(0, |stored| stored.arrival);
+        }
+        if control {
+            self.memory.forget_shared();
+        }
+        if let Some(first) = written.first() {
+            let ids = written.iter().map(|op| op.id).collect();
+            let event = Event::Stored { conn: None, conversation: first.conversation, ids, tool: None };
+            self.out.push_back(Output::Event(event));
+        }
+        self.changed(now);
+        Ok(written)
+    }
+
+    fn place(&mut self, conversation: &ConversationId, fresh_log: LogId, now: Now) -> Result<Place, LogError> {
+        let device = self.key.id();
+        let mut seen = Hlc::ZERO;
+        let mut parents = BTreeSet::new();
+        for (id, hlc) in self.log.heads(conversation)? {
+            if !hlc.is_early(now.wall_ms) {
+                parents.insert(id);
+                seen = seen.max(hlc);
+            }
+        }
+        let tail = self.log.tail(conversation, &device)?;
+        if let Some(tail) = tail.filter(|tail| !tail.hlc.is_early(now.wall_ms)) {
+            parents.remove(&tail.id);
+            return Ok(Place { log: tail.log, seq: tail.seq + 1, prev: tail.id, parents, seen: seen.max(tail.hlc) });
+        }
+        // A new log: its first op names the ends of the old ones, so that whoever has it has what was written before.
+        for tip in self.log.old_tips(conversation, &device)? {
+            if !tip.hlc.is_early(now.wall_ms) && parents.len() < PARENTS_MAX {
+                parents.insert(tip.id);
+                seen = seen.max(tip.hlc);
+            }
+        }
+        Ok(Place { log: fresh_log, seq: 1, prev: OpId::ZERO, parents, seen })
+    }
+
+    fn header(&self, place: &mut Place, conversation: Option<ConversationId>, class: Class, now: Now) -> Header {
+        Header {
+            version: tombolo_model::op::VERSION,
+            class,
+            conversation: conversation.unwrap_or(ConversationId::ZERO),
+            author: self.key.id(),
+            log: place.log,
+            seq: place.seq,
+            prev: place.prev,
+            hlc: Hlc::tick(place.seen, now.wall_ms),
+            epoch: 0,
+            expires_ms: 0,
+            parents: std::mem::take(&mut place.parents).into_iter().collect(),
+            erases: Vec::new(),
+            extension: Vec::new(),
+            body_len: 0,
+            body_hash: BodyHash::default(),
+        }
+    }
+
+    fn complete(&self, header: Header, body: Vec<u8>, control: Option<Control>, place: &mut Place) -> Incoming {
+        let op: Op = sign_op(header, &self.key, body);
+        place.prev = op.id;
+        place.seq += 1;
+        place.seen = op.header.hlc;
+        Incoming { op, control }
+    }
+
+    /// Writes the first op of a newcomer: a join that names the invitation's op, which this device has not seen yet.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn write_join(
+        &mut self,
+        conversation: ConversationId,
+        join: &Control,
+        invite: (OpId, Hlc),
+        fresh_log: LogId,
+        now: Now,
+    ) -> Result<Written, WriteError> {
+        let mut place = first_place(fresh_log);
+        place.parents.insert(invite.0);
+        place.seen = invite.1;
+        let header = self.header(&mut place, Some(conversation), Class::Control, now);
+        let incoming = self.complete(header, join.to_bytes(), Some(join.clone()), &mut place);
+        let written = self.append_own(vec![incoming], now)?;
+        written.into_iter().next().ok_or(WriteError::Seal("nothing was written".into()))
+    }
+}
+
+fn first_place(log: LogId) -> Place {
+    Place { log, seq: 1, prev: OpId::ZERO, parents: BTreeSet::new(), seen: Hlc::ZERO }
+}
