@@ -60,7 +60,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "C")]
         conversation: Option<String>,
         /// How many people may use the link
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         uses: u32,
         /// How long the link works, such as 90m, 12h, 7d, 2w [default: until it is revoked]
         #[arg(long, value_name = "TIME", value_parser = span::parse)]

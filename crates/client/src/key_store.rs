@@ -49,13 +49,9 @@ impl FromStr for KeyStoreKind {
     }
 }
 
-/// The two ways out, named in every error of the keyring.
-macro_rules! ways {
-    () => {
-        "unlock or start the system's keyring, or choose to keep keys in a file that only you can read, which is less safe: \
-         `--key-store file` or TOMBOLO_KEY_STORE=file"
-    };
-}
+/// The ways out, named in every error of the keyring.
+const WAYS: &str = "unlock or start the system's keyring, or choose to keep keys in a file that only you can read, \
+                    which is less safe: `--key-store file` or TOMBOLO_KEY_STORE=file";
 
 /// Why a secret could not be kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +60,13 @@ pub enum KeyStoreError {
     #[error("there is no key store of the kind {0:?}: choose `keyring` or `file`")]
     UnknownKind(String),
     /// This system has no keyring, or none is running.
-    #[error(concat!("no keyring of this system answers ({cause}); ", ways!()))]
+    #[error("no keyring of this system answers ({cause}); {WAYS}")]
     NoKeyring {
         /// What the system said.
         cause: String,
     },
     /// The keyring is there and refuses, for instance because it is locked.
-    #[error(concat!("the system's keyring refuses to {what} ({cause}); ", ways!()))]
+    #[error("the system's keyring refuses to {what} ({cause}); {WAYS}")]
     Refused {
         /// What was asked of it.
         what: &'static str,
@@ -78,7 +74,7 @@ pub enum KeyStoreError {
         cause: String,
     },
     /// The keyring did not answer in time; perhaps it waits for a password that nobody types.
-    #[error(concat!("the system's keyring did not {what} within {limit_ms} ms; ", ways!()))]
+    #[error("the system's keyring did not {what} within {limit_ms} ms; {WAYS}")]
     TooSlow {
         /// What was asked of it.
         what: &'static str,
@@ -86,7 +82,7 @@ pub enum KeyStoreError {
         limit_ms: u64,
     },
     /// What was read back is not what was written.
-    #[error(concat!("the system's keyring does not give back what it is given; ", ways!()))]
+    #[error("the system's keyring does not give back what it is given; {WAYS}")]
     Forgetful,
     /// Others can read the file of keys.
     #[error("the file of keys {path} can be read by others (mode {mode:04o}): look who may have read it, then `chmod 600` it")]
@@ -120,6 +116,9 @@ pub enum KeyStoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The system gives no random numbers.
+    #[error("this system gives no random numbers ({0}), and without them no key is safe: repair the system")]
+    NoRandomness(String),
     /// A fault of this program: a name or a secret that no store takes.
     #[error("a secret was given a bad name or is too large: this is a fault of this program, please report it")]
     NotStorable,
@@ -139,6 +138,7 @@ impl KeyStoreError {
             Self::File { .. } => "keys_file",
             Self::Damaged { .. } => "keys_damaged",
             Self::Newer { .. } => "keys_newer",
+            Self::NoRandomness(_) => "no_randomness",
             Self::NotStorable => "not_storable",
         }
     }
@@ -226,7 +226,7 @@ impl KeyStore {
     /// [`KeyStoreError`]; nothing is left behind where the store allows deleting.
     pub fn probe(&self) -> Result<(), KeyStoreError> {
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|_| KeyStoreError::NotStorable)?;
+        getrandom::fill(&mut secret).map_err(|error| KeyStoreError::NoRandomness(error.to_string()))?;
         // Its own name each time, so that two programs can probe at once.
         let name = format!("probe-{}", tombolo_model::id::hex(&secret[..6]));
         self.put(&name, &secret)?;

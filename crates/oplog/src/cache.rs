@@ -5,7 +5,7 @@
 //! process has written. Not here: the rules (`append.rs`, `deliver.rs`).
 
 use crate::tree::Tree;
-use crate::{LogError, arrivals, row};
+use crate::{LogError, arrivals, repair, row};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_model::digest::{Chain, Sum};
@@ -37,6 +37,8 @@ pub(crate) struct Cache {
     pub(crate) pending: BTreeMap<DeviceId, u64>,
     /// Devices that ever wrote through this store.
     pub(crate) own: BTreeSet<DeviceId>,
+    /// Ops that were dropped as damaged and may come back.
+    pub(crate) dropped: BTreeSet<OpId>,
 }
 
 impl Cache {
@@ -48,11 +50,8 @@ impl Cache {
         }
         *self = Self::default();
         (self.position, self.chain) = arrivals::last_arrival(conn, incarnation)?;
-        let mut statement = conn.prepare_cached("SELECT DISTINCT device FROM own_log")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            self.own.insert(DeviceId(row::array(row, 0)?));
-        }
+        self.own = repair::own_devices(conn)?;
+        self.dropped = repair::dropped(conn)?;
         self.data_version = Some(version);
         Ok(())
     }

@@ -150,8 +150,7 @@ impl Batch<'_> {
         let mut statement = self.conn.prepare_cached(
             "DELETE FROM missing WHERE conversation = ?1 AND prefix = ?2 AND id = ?3 RETURNING waiter",
         )?;
-        let rows =
-            statement.query_map(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes()], |row| row.get(0))?;
+        let rows = statement.query_map(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes()], |row| row.get(0))?;
         let mut waiters = rows.collect::<Result<Vec<i64>, _>>()?;
         waiters.sort_unstable();
         Ok(waiters)
@@ -166,8 +165,7 @@ impl Batch<'_> {
         from: State,
         run: &mut Run<'_>,
     ) -> Result<OpId, LogError> {
-        let op = reads::load(self.conn, arrival)?
-            .ok_or_else(|| LogError::damaged("an op that waits is not stored"))?;
+        let op = reads::load(self.conn, arrival)?.ok_or_else(|| LogError::damaged("an op that waits is not stored"))?;
         let readiness = self.readiness(n, &op)?;
         let state = if op.header.hlc > readiness.floor { State::Delivered } else { State::Void };
         self.set_state(arrival, state)?;
@@ -201,7 +199,7 @@ impl Batch<'_> {
 
     /// See [`Batch::release_early`].
     pub(crate) fn release(&mut self, now_ms: u64, fold: &mut dyn crate::Fold) -> Result<usize, LogError> {
-        let mut run = Run::new(0, None, now_ms, fold);
+        let mut run = Run::new(None, now_ms, fold);
         let mut found: Vec<(u64, Hlc, ConversationId, i64)> = Vec::new();
         {
             let mut statement = self.conn.prepare_cached(
@@ -218,7 +216,8 @@ impl Batch<'_> {
             }
         }
         for (arrival, _, conversation, n) in found {
-            let waits = self.conn.prepare_cached("SELECT 1 FROM missing WHERE waiter = ?1")?.exists([arrival as i64])?;
+            let waits =
+                self.conn.prepare_cached("SELECT 1 FROM missing WHERE waiter = ?1")?.exists([arrival as i64])?;
             if waits {
                 self.set_state(arrival, State::Pending)?;
                 // Counted anew when next needed: it is pending now.

@@ -60,7 +60,8 @@ pub(crate) fn inspect(conn: &Connection) -> Result<Found, LogError> {
 pub(crate) fn refuse_newer(found: &Found, components: &[Component]) -> Result<(), LogError> {
     let Found::Versions(versions) = found else { return Ok(()) };
     for (name, version) in versions {
-        let known = components.iter().find(|component| component.name == name).map_or(0, |part| part.steps.len() as i64);
+        let known =
+            components.iter().find(|component| component.name == name).map_or(0, |part| part.steps.len() as i64);
         if *version > known {
             return Err(LogError::Newer { component: name.clone(), found: *version, known });
         }
@@ -79,7 +80,9 @@ pub(crate) fn outdated(found: &Found, components: &[Component]) -> bool {
 /// # Errors
 /// [`LogError`] of the first step that fails; the caller rolls back.
 pub fn migrate(tx: &Transaction<'_>, component: &str, steps: &[Step]) -> Result<(), LogError> {
-    tx.execute_batch("CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT")?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+    )?;
     let version: i64 = tx
         .query_row("SELECT version FROM schema WHERE component = ?1", [component], |row| row.get(0))
         .optional()?
@@ -91,6 +94,9 @@ pub fn migrate(tx: &Transaction<'_>, component: &str, steps: &[Step]) -> Result<
     for step in &steps[done..] {
         tx.execute_batch(step.sql)?;
     }
-    tx.execute("INSERT OR REPLACE INTO schema (component, version) VALUES (?1, ?2)", params![component, steps.len() as i64])?;
+    tx.execute(
+        "INSERT OR REPLACE INTO schema (component, version) VALUES (?1, ?2)",
+        params![component, steps.len() as i64],
+    )?;
     Ok(())
 }

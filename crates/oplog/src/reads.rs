@@ -235,9 +235,8 @@ impl Reader {
     ) -> Result<Vec<Op>, LogError> {
         let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
         let conn = self.db()?;
-        let mut statement = conn.prepare_cached(select_op!(
-            "WHERE o.log = ?1 AND o.seq > ?2 ORDER BY o.seq, o.arrival LIMIT ?3"
-        ))?;
+        let mut statement =
+            conn.prepare_cached(select_op!("WHERE o.log = ?1 AND o.seq > ?2 ORDER BY o.seq, o.arrival LIMIT ?3"))?;
         let branched: bool = conn.query_row("SELECT branched FROM log WHERE n = ?1", [log], |row| row.get(0))?;
         let mut rows = statement.query(params![log, clamp(after_seq), (2 * SIGNED_EVERY) as i64])?;
         let mut ops = Vec::new();
@@ -299,7 +298,8 @@ impl Reader {
     /// [`LogError`] of SQLite.
     pub fn heads(&self, conversation: &ConversationId) -> Result<Vec<(OpId, Hlc)>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        let mut statement = self.db()?.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1 ORDER BY id")?;
+        let mut statement =
+            self.db()?.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1 ORDER BY id")?;
         let mut rows = statement.query([n])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -398,8 +398,7 @@ impl Reader {
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn early_next_ms(&self) -> Result<Option<u64>, LogError> {
-        let mut statement =
-            self.db()?.prepare_cached("SELECT min(hlc) FROM op WHERE state = 2 AND state <> 0")?;
+        let mut statement = self.db()?.prepare_cached("SELECT min(hlc) FROM op WHERE state = 2 AND state <> 0")?;
         let hlc: Option<i64> = statement.query_row([], |row| row.get(0))?;
         Ok(hlc.map(|hlc| Hlc(hlc as u64).ms().saturating_sub(DRIFT_MS_MAX)))
     }

@@ -74,9 +74,8 @@ pub(crate) fn invite_terms(conn: &Connection, n: i64, key: &[u8; 32]) -> Result<
 
 /// How many accounts other than `account` have used an invitation.
 pub(crate) fn used_by_others(conn: &Connection, n: i64, key: &[u8; 32], account: &AccountId) -> Result<u32, LogError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT count(*) FROM invite_use WHERE conversation = ?1 AND key = ?2 AND account <> ?3",
-    )?;
+    let mut statement =
+        conn.prepare_cached("SELECT count(*) FROM invite_use WHERE conversation = ?1 AND key = ?2 AND account <> ?3")?;
     Ok(statement.query_row(params![n, key, account.as_bytes()], |row| row.get(0))?)
 }
 
@@ -98,9 +97,8 @@ pub(crate) fn other_devices(
     account: &AccountId,
     except: &DeviceId,
 ) -> Result<usize, LogError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT count(*) FROM member WHERE conversation = ?1 AND account = ?2 AND device <> ?3",
-    )?;
+    let mut statement =
+        conn.prepare_cached("SELECT count(*) FROM member WHERE conversation = ?1 AND account = ?2 AND device <> ?3")?;
     let count: i64 = statement.query_row(params![n, account.as_bytes(), except.as_bytes()], |row| row.get(0))?;
     Ok(count as usize)
 }
@@ -113,8 +111,7 @@ pub(crate) fn certificate_to_sql(certificate: &Certificate) -> Vec<u8> {
 }
 
 fn certificate_from_sql(account: [u8; 32], device: [u8; 32], bytes: &[u8]) -> Result<Certificate, LogError> {
-    let (created, signature) =
-        bytes.split_at_checked(8).ok_or_else(|| LogError::damaged("certificate of a member"))?;
+    let (created, signature) = bytes.split_at_checked(8).ok_or_else(|| LogError::damaged("certificate of a member"))?;
     Ok(Certificate {
         account,
         device,

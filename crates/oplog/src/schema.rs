@@ -100,10 +100,11 @@ CREATE TABLE proven (
 CREATE TABLE equivocation (
     log INTEGER NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (log, seq, id)) STRICT, WITHOUT ROWID;
 
--- Ops of unknown authors, bounded per conversation. by_author: the author itself brought it.
+-- Ops of unknown authors, bounded per conversation. by_author: the author itself brought it. control: its body had been
+-- understood and its proofs checked when it came.
 CREATE TABLE stranger (
     conversation INTEGER NOT NULL, hlc INTEGER NOT NULL, id BLOB NOT NULL, source INTEGER NOT NULL,
-    by_author INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB, body BLOB,
+    by_author INTEGER NOT NULL, control INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB, body BLOB,
     PRIMARY KEY (conversation, hlc, id)) STRICT, WITHOUT ROWID;
 
 -- Logs that this store itself began; at most one per conversation and device is open for writing.

@@ -169,6 +169,11 @@ impl Tree {
         self.nodes[0].sum
     }
 
+    /// All nodes in memory as their rows: depth, name, count, sum.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u8, Vec<u8>, u64, [u8; 32])> {
+        self.nodes.iter().map(|node| (node.depth, name(node.lo, node.depth), node.sum.count, node.sum.to_bytes()))
+    }
+
     /// Adds an op whose row is already stored.
     pub(crate) fn insert(&mut self, conn: &Connection, n: i64, key: Key, id: &OpId) -> Result<(), LogError> {
         let one = Sum::of(id);
@@ -381,7 +386,7 @@ fn below(conn: &Connection, n: i64, key: u128) -> Result<Sum, LogError> {
         depth += 1;
     }
     if key > at.lo {
-        scan(conn, n, at.lo, key - 1, -1, |_, id| sum.add(id))?;
+        scan(conn, n, at.lo, key - 1, -1, |_, id| sum.add(&id))?;
     }
     Ok(sum)
 }

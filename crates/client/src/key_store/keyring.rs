@@ -27,10 +27,7 @@ pub(super) struct Keyring {
 
 impl Keyring {
     pub(super) fn open(home: &Path) -> Result<Self, KeyStoreError> {
-        let path = std::fs::canonicalize(home)
-            .map_err(|source| KeyStoreError::File { path: home.to_owned(), what: "found", source })?;
-        let hash = blake3::derive_key("tombolo 1 home of keyring entries", path.as_os_str().as_encoded_bytes());
-        let keyring = Self { home: tombolo_model::id::hex(&hash[..16]), limit_ms: LIMIT_MS };
+        let keyring = Self { home: scope(home)?, limit_ms: LIMIT_MS };
         let status = || match Entry::store_status() {
             Ok(()) => Ok(()),
             Err(error) => Err(KeyStoreError::NoKeyring { cause: cause(error) }),
@@ -73,6 +70,14 @@ impl Keyring {
             })
         })
     }
+}
+
+/// Stands for a home in the names of its entries: a hash of its canonical path.
+fn scope(home: &Path) -> Result<String, KeyStoreError> {
+    let path = std::fs::canonicalize(home)
+        .map_err(|source| KeyStoreError::File { path: home.to_owned(), what: "found", source })?;
+    let hash = blake3::derive_key("tombolo 1 home of keyring entries", path.as_os_str().as_encoded_bytes());
+    Ok(tombolo_model::id::hex(&hash[..16]))
 }
 
 /// Runs `ask` on a thread of its own and waits at most `limit_ms`.
@@ -141,8 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn homes_have_different_entries() {
-        let hash = |path: &Path| blake3::derive_key("x", path.as_os_str().as_encoded_bytes());
-        assert_ne!(hash(Path::new("/a")), hash(Path::new("/b")));
+    fn a_home_is_one_scope_however_it_is_written() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let one = scope(a.path()).unwrap();
+        assert_eq!(scope(&a.path().join(".").join("")).unwrap(), one);
+        assert_ne!(scope(b.path()).unwrap(), one);
+        assert!(one.len() == 32 && !one.contains('/'));
+        assert_eq!(scope(&a.path().join("nowhere")).unwrap_err().code(), "keys_file");
     }
 }

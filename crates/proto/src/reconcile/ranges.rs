@@ -9,7 +9,8 @@
 //! * *items*: everything the sender has there; the receiver now knows both directions and the range is settled.
 //!
 //! Over when a reply is all skip. A lone difference among `n` items takes about `log16(n / LEAF_ITEMS_MAX) + 2` messages
-//! and 300 bytes each. Split points depend on ranks alone, never on fingerprint bytes, so nobody can steer the recursion.
+//! and 300 bytes each; sets of `n` and `m` items that lie wholly apart at most `log16` of both together and 3 (each side
+//! parts by its own ranks). Split points never depend on fingerprint bytes, so nobody can steer the recursion.
 //!
 //! **Cuts.** A reply that reaches its byte budget ends early: what was not answered becomes one fingerprint range that
 //! begins exactly where the answer ends, over the interval that it names, computed from the own set after the end of the

@@ -1,0 +1,448 @@
+//! A device without threads and sockets: everything that a person can do, as plain functions over a replica.
+//!
+//! The programs run a node on one owner thread (`actor`); the simulated world runs many in one loop. Time and
+//! randomness come in as arguments. What is returned as done is on the disk.
+
+use crate::api::{ConversationRow, DigestRow, InviteRow, Line, Sent, Standing};
+use crate::entropy::Entropy;
+use crate::secrets::{self, Secrets};
+use crate::token::WriteToken;
+use crate::{Error, import};
+use std::fmt;
+use tombolo_identity::{AccountKey, DeviceKey, InviteKey};
+use tombolo_model::content::Content;
+use tombolo_model::control::{Certificate, Control, Kind};
+use tombolo_model::limit::{INVITE_USES_MAX, TEXT_BYTES_MAX};
+use tombolo_model::{AccountId, ConversationId, DeviceId, Header, LogId, RelayAddress};
+use tombolo_oplog::{Component, Log, Open};
+use tombolo_replica::{Draft, Now, Replica, Written};
+use tombolo_seal::{Invitation, OVERHEAD_BYTES, Place, Sealer, StorageKey};
+use tombolo_store::Views;
+
+/// Who this device is.
+pub struct Identity {
+    /// The account's key.
+    pub account: AccountKey,
+    /// The device's key.
+    pub device: DeviceKey,
+    /// When the device was certified, **milliseconds** since 1970.
+    pub certified_ms: u64,
+    /// Wraps what lies on the disk.
+    pub storage: StorageKey,
+    /// The name that new conversations get to know this account by.
+    pub name: String,
+    /// Relays that new conversations are kept on.
+    pub relays: Vec<RelayAddress>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("account", &self.account.id()).field("device", &self.device.id()).finish_non_exhaustive()
+    }
+}
+
+/// A device: its store and who it is.
+pub struct Node {
+    replica: Replica<Views>,
+    identity: Identity,
+    secrets: Secrets,
+    entropy: Box<dyn Entropy>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// The parts of a device's file beside the log itself.
+pub const COMPONENTS: &[Component] = &[tombolo_store::COMPONENT, secrets::COMPONENT];
+
+impl Node {
+    /// Opens the store. `continue_logs` says that the store is the very one that was last closed in order; otherwise the
+    /// next op of every conversation begins a new log. `open.components` is filled in here.
+    ///
+    /// # Errors
+    /// [`Error`] of the store, or `wrong-key` when the secrets do not open.
+    pub fn open(
+        open: Open<'_>,
+        identity: Identity,
+        continue_logs: bool,
+        mut entropy: Box<dyn Entropy>,
+    ) -> Result<Self, Error> {
+        let open = Open { components: COMPONENTS, random: u64::from_be_bytes(entropy.bytes()), ..open };
+        let mut log = Log::open(open)?;
+        if !continue_logs {
+            let mut batch = log.batch()?;
+            batch.begin_new_logs()?;
+            batch.commit()?;
+        }
+        let secrets = Secrets::default();
+        secrets.load(&log, &identity.storage)?;
+        let views = Views::new(Box::new(secrets.clone()), identity.device.id());
+        let key = DeviceKey::from_seed(*identity.device.seed());
+        Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy })
+    }
+
+    /// The replica underneath: connections, timers, outputs.
+    pub fn replica(&mut self) -> &mut Replica<Views> {
+        &mut self.replica
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.replica.log()
+    }
+
+    /// Who this device is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.identity.account.id()
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.identity.device.id()
+    }
+
+    /// Fresh random bytes.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        self.entropy.bytes()
+    }
+
+    /// Closes the store in order.
+    ///
+    /// # Errors
+    /// [`Error`] of the store.
+    pub fn close(self) -> Result<(), Error> {
+        Ok(self.replica.close()?)
+    }
+
+    fn certificate(&self) -> Certificate {
+        self.identity.account.certify(self.identity.device.id(), self.identity.certified_ms)
+    }
+
+    /// Writes sealed contents.
+    fn write_contents(
+        &mut self,
+        conversation: ConversationId,
+        contents: &[Content],
+        now: Now,
+    ) -> Result<Vec<Written>, Error> {
+        let sealer = self.secrets.get(&conversation).ok_or_else(|| self.no_conversation(&conversation))?;
+        let mut plains = Vec::with_capacity(contents.len());
+        for content in contents {
+            plains.push(content.to_padded()?);
+        }
+        let seals: Vec<_> = plains
+            .iter()
+            .map(|plain| {
+                let sealer = sealer.clone();
+                move |header: &Header| {
+                    let place = Place::of(header);
+                    sealer.seal(&header.associated_data(), &place, plain).map_err(|error| error.to_string())
+                }
+            })
+            .collect();
+        let drafts: Vec<Draft<'_>> = plains
+            .iter()
+            .zip(&seals)
+            .map(|(plain, seal)| Draft::Sealed { len: plain.len() + OVERHEAD_BYTES, seal })
+            .collect();
+        let fresh_log = LogId(self.random());
+        Ok(self.replica.write(Some(conversation), &drafts, fresh_log, now)?)
+    }
+
+    fn no_conversation(&self, conversation: &ConversationId) -> Error {
+        Error::new(
+            "unknown-conversation",
+            format!("there is no conversation {conversation} on this device"),
+            "`tombolo list` shows what there is",
+        )
+    }
+
+    /// Founds a conversation.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn create(&mut self, title: &str, kind: Kind, now: Now) -> Result<ConversationId, Error> {
+        let title = Content::Title(title.to_owned());
+        title.to_padded()?;
+        let salt: [u8; 16] = self.random();
+        let genesis = Control::Genesis {
+            certificate: self.certificate(),
+            kind,
+            salt,
+            relays: self.identity.relays.clone(),
+        };
+        let fresh_log = LogId(self.random());
+        let written = self.replica.write(None, &[Draft::Clear(genesis)], fresh_log, now)?;
+        let Some(first) = written.first() else { return Err(Error::stopped()) };
+        let conversation = first.conversation;
+        let secret = secrets::derive(&self.identity.storage, &salt);
+        self.keep_secret(conversation, secret)?;
+        let name = Content::Name(self.identity.name.clone());
+        let contents = if kind == Kind::Direct { vec![name] } else { vec![name, title] };
+        self.write_contents(conversation, &contents, now)?;
+        Ok(conversation)
+    }
+
+    fn keep_secret(
+        &mut self,
+        conversation: ConversationId,
+        secret: tombolo_seal::ConversationSecret,
+    ) -> Result<(), Error> {
+        secrets::store(self.replica.log_mut(), &self.identity.storage, &conversation, &secret, self.entropy.as_mut())?;
+        self.secrets.insert(conversation, secret);
+        Ok(())
+    }
+
+    /// Makes an invitation to a conversation, or, with none named, founds one for two people and invites to that.
+    ///
+    /// # Errors
+    /// `uses` for a number out of bounds, `unknown-conversation`, and those of the store.
+    pub fn invite(
+        &mut self,
+        conversation: Option<ConversationId>,
+        uses: u32,
+        expires_ms: u64,
+        now: Now,
+    ) -> Result<Invitation, Error> {
+        if !(1..=INVITE_USES_MAX).contains(&uses) {
+            let words = format!("an invitation can be used 1 to {INVITE_USES_MAX} times, not {uses}");
+            return Err(Error::new("uses", words, ""));
+        }
+        let conversation = match conversation {
+            Some(conversation) => conversation,
+            None => self.create("", Kind::Direct, now)?,
+        };
+        let secret = secrets::stored(self.log(), &self.identity.storage, &conversation)?
+            .ok_or_else(|| self.no_conversation(&conversation))?;
+        let row = self.log().conversation(&conversation)?.ok_or_else(|| self.no_conversation(&conversation))?;
+        if self.standing(&conversation)? == Standing::Asked {
+            let words = "this device has asked to join this conversation and has not been let in yet";
+            return Err(Error::new("asked", words, "run `tombolo sync` first"));
+        }
+        let key = InviteKey::from_seed(self.random());
+        let invite = Control::Invite { key: key.public(), uses, expires_ms };
+        let fresh_log = LogId(self.random());
+        let written = self.replica.write(Some(conversation), &[Draft::Clear(invite)], fresh_log, now)?;
+        let Some(op) = written.first() else { return Err(Error::stopped()) };
+        let mut relays = self.log().relays(&conversation)?;
+        for relay in &mut relays {
+            if relay.key == [0; 32] {
+                relay.key = self.met_relay(&relay.url)?.map_or([0; 32], |key| key.0);
+            }
+        }
+        Ok(Invitation {
+            conversation,
+            invite_op: op.id,
+            invite_hlc: op.hlc,
+            invite_seed: key.seed(),
+            secret,
+            kind: row.kind,
+            relays,
+        })
+    }
+
+    /// Accepts an invitation, offline if need be: the join is written here and completed by whichever replica that has
+    /// the conversation is met next.
+    ///
+    /// # Errors
+    /// `member` when this device takes part already, and those of the store.
+    pub fn accept(&mut self, invitation: &Invitation, now: Now) -> Result<ConversationId, Error> {
+        let conversation = invitation.conversation;
+        let device = self.device();
+        if self.log().is_member(&conversation, &device)? {
+            return Err(Error::new("member", "this device takes part in that conversation already", ""));
+        }
+        self.keep_secret(conversation, invitation.secret.clone())?;
+        let certificate = self.certificate();
+        let proof = invitation.key().prove(&conversation, &certificate);
+        let named = |relay: &RelayAddress| invitation.relays.iter().any(|known| known.url == relay.url);
+        // A conversation of two lives on both people's relays; a group stays where it is.
+        let relays = match invitation.kind {
+            Kind::Direct => self.identity.relays.iter().filter(|relay| !named(relay)).cloned().collect(),
+            Kind::Group | Kind::Own => Vec::new(),
+        };
+        let join = Control::Join { certificate, invite: invitation.key().public(), proof, relays };
+        let fresh_log = LogId(self.random());
+        let parent = (invitation.invite_op, invitation.invite_hlc);
+        self.replica.write_join(conversation, &join, parent, fresh_log, now)?;
+        let mut batch = self.replica.log_mut().batch()?;
+        for relay in &invitation.relays {
+            batch.add_relay(&conversation, relay)?;
+        }
+        batch.commit()?;
+        let name = Content::Name(self.identity.name.clone());
+        self.write_contents(conversation, &[name], now)?;
+        Ok(conversation)
+    }
+
+    /// Invitations of a conversation.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn invites(&self, conversation: &ConversationId) -> Result<Vec<InviteRow>, Error> {
+        let invites = self.log().invites(conversation)?;
+        Ok(invites
+            .into_iter()
+            .map(|invite| InviteRow {
+                conversation: *conversation,
+                key: invite.key,
+                uses: invite.uses,
+                used: invite.used,
+                expires_ms: invite.expires_ms,
+                revoked: invite.revoked,
+            })
+            .collect())
+    }
+
+    /// Ends an invitation.
+    ///
+    /// # Errors
+    /// `invitation` when there is none with that key.
+    pub fn revoke(&mut self, key: &[u8; 32], now: Now) -> Result<ConversationId, Error> {
+        for row in self.log().conversations()? {
+            if self.log().invites(&row.id)?.iter().any(|invite| invite.key == *key) {
+                let fresh_log = LogId(self.random());
+                let revoke = Draft::Clear(Control::Revoke { key: *key });
+                self.replica.write(Some(row.id), &[revoke], fresh_log, now)?;
+                return Ok(row.id);
+            }
+        }
+        Err(Error::new("invitation", "there is no invitation with that key", "`tombolo invites` lists them"))
+    }
+
+    /// Sends messages, in order, in one transaction: all of them are on the disk when this returns, or none.
+    ///
+    /// # Errors
+    /// `empty`, `too-large`, `unknown-conversation`, and those of the store.
+    pub fn send(&mut self, conversation: ConversationId, texts: &[&str], now: Now) -> Result<Vec<Sent>, Error> {
+        for text in texts {
+            if text.is_empty() {
+                return Err(Error::new("empty", "an empty message is not sent", ""));
+            }
+            if text.len() > TEXT_BYTES_MAX {
+                let words = format!("a message may have {TEXT_BYTES_MAX} bytes, this one has {}", text.len());
+                return Err(Error::new("too-large", words, "split it"));
+            }
+        }
+        let contents: Vec<Content> = texts.iter().map(|text| Content::Text((*text).to_owned())).collect();
+        let written = self.write_contents(conversation, &contents, now)?;
+        Ok(written.iter().map(|op| self.sent(op, now)).collect())
+    }
+
+    fn sent(&self, op: &Written, now: Now) -> Sent {
+        let token = WriteToken {
+            time_ms: now.wall_ms,
+            hlc: op.hlc,
+            replica: self.device(),
+            conversation: op.conversation,
+            log: op.log,
+            seq: op.seq,
+            id: op.id,
+        };
+        Sent { id: op.id, token }
+    }
+
+    /// Brings messages in from elsewhere. Lines that are here already, whoever imported them, are skipped.
+    ///
+    /// # Errors
+    /// Those of the store; what was imported before the error stays.
+    pub fn import(
+        &mut self,
+        conversation: ConversationId,
+        lines: &[Line],
+        now: Now,
+        mut progress: impl FnMut(usize),
+    ) -> Result<(u64, u64), Error> {
+        let mut imported = 0;
+        let mut skipped = 0;
+        let contents = import::contents(lines);
+        for (index, part) in contents.chunks(import::PER_TRANSACTION).enumerate() {
+            let keys: Vec<[u8; 16]> = part.iter().map(|content| content.source_key).collect();
+            let known = self.known_imports(&conversation, &keys)?;
+            let fresh: Vec<Content> = part
+                .iter()
+                .filter(|content| !known.contains(&content.source_key))
+                .cloned()
+                .map(Content::Imported)
+                .collect();
+            skipped += (part.len() - fresh.len()) as u64;
+            imported += fresh.len() as u64;
+            if !fresh.is_empty() {
+                self.write_contents(conversation, &fresh, now)?;
+            }
+            progress((index + 1) * import::PER_TRANSACTION);
+        }
+        Ok((imported, skipped + (lines.len() - contents.len()) as u64))
+    }
+
+    /// Root digest and count of one conversation, or of all.
+    ///
+    /// # Errors
+    /// `unknown-conversation` and those of the store.
+    pub fn digest(&self, conversation: Option<ConversationId>) -> Result<Vec<DigestRow>, Error> {
+        let rows = match conversation {
+            Some(id) => vec![self.log().conversation(&id)?.ok_or_else(|| self.no_conversation(&id))?],
+            None => self.log().conversations()?,
+        };
+        let mut digests = Vec::with_capacity(rows.len());
+        for row in rows {
+            let digest = self.log().proof(&row.id)?.0;
+            digests.push(DigestRow { conversation: row.id, digest, ops: row.ops });
+        }
+        Ok(digests)
+    }
+
+    /// Whether this device takes part or has asked to: a member has the op that founded the conversation.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn standing(&self, conversation: &ConversationId) -> Result<Standing, Error> {
+        let founded = self.log().is_founded(conversation)?;
+        Ok(if founded { Standing::Member } else { Standing::Asked })
+    }
+
+    /// All conversations, the one with the newest arrival first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn conversations(&self) -> Result<Vec<ConversationRow>, Error> {
+        let mut rows = self.log().conversations()?;
+        rows.sort_by_key(|row| std::cmp::Reverse(row.last_arrival));
+        let mut list = Vec::with_capacity(rows.len());
+        for row in rows {
+            list.push(ConversationRow {
+                id: row.id,
+                title: self.title(&row.id, row.kind)?,
+                kind: row.kind,
+                standing: self.standing(&row.id)?,
+                unread: self.unread(&row.id)?,
+                ops: row.ops,
+                relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
+            });
+        }
+        Ok(list)
+    }
+
+    /// Adds a relay to what a conversation names.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn add_relay(&mut self, conversation: ConversationId, relay: RelayAddress, now: Now) -> Result<(), Error> {
+        let fresh_log = LogId(self.random());
+        let relays = Draft::Clear(Control::Relays { add: vec![relay] });
+        self.replica.write(Some(conversation), &[relays], fresh_log, now)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,614 @@
+//! The way of an op into the log.
+//!
+//! In this order: form, known already, conversation known, author authorised (else it waits among the strangers), own
+//! log in order, branches, what it depends on, quotas; then the row, the place in its log, the digest tree, the chain of
+//! arrivals, what a control op changes, delivery. Not here: the judgements on members (`control.rs`), delivery
+//! (`deliver.rs`), signatures (`identity`, before).
+
+use crate::cache::{Conversation, Known, LogRow, pending_of};
+use crate::control::Verdict;
+use crate::deliver::Delivered;
+use crate::{Batch, Equivocation, Fold, LogError, State, reads, row};
+use core::fmt;
+use rusqlite::params;
+use std::collections::BTreeSet;
+use tombolo_model::limit::{BRANCHES_PER_LOG_MAX, PENDING_PER_AUTHOR_MAX};
+use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Hlc, Op, OpId};
+
+/// An op that the caller has verified, with what its body says if it is a control op.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The op.
+    pub op: Op,
+    /// For class control: the decoded body, its certificates and proofs checked. `None` for a body that this version
+    /// does not understand: the op is stored and passed on, and changes nothing.
+    pub control: Option<Control>,
+}
+
+/// Why an op was not taken. Nothing changed, except that [`Reason::UnknownAuthor`] keeps it aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Header, id, body and control do not fit each other. The sender's fault.
+    Malformed,
+    /// The conversation is not here, and this is not its genesis.
+    UnknownConversation,
+    /// The author is no member (yet): the op waits for whatever authorises it.
+    UnknownAuthor,
+    /// As before, and too many wait already.
+    TooManyStrangers,
+    /// It claims what its author may never do, e.g. founds a conversation for another device.
+    NotEntitled,
+    /// The invitation was ended before the newcomer came.
+    InviteRevoked,
+    /// The invitation's uses are used up.
+    InviteUsedUp,
+    /// The invitation has expired.
+    InviteExpired,
+    /// The account has as many devices here as it may have.
+    TooManyDevices,
+    /// Too many ops of this log claim a place that another one has: a named gap.
+    TooManyBranches,
+    /// Too many ops of this author wait for missing ones: a named gap.
+    TooManyPending,
+    /// This device tried to write into a log that is closed, or not at its end. A fault of this program.
+    OwnLogOutOfOrder,
+}
+
+impl Reason {
+    /// A stable name for scripts, counters and the wire.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownConversation => "unknown-conversation",
+            Self::UnknownAuthor => "unknown-author",
+            Self::TooManyStrangers => "too-many-strangers",
+            Self::NotEntitled => "not-entitled",
+            Self::InviteRevoked => "invite-revoked",
+            Self::InviteUsedUp => "invite-used-up",
+            Self::InviteExpired => "invite-expired",
+            Self::TooManyDevices => "too-many-devices",
+            Self::TooManyBranches => "too-many-branches",
+            Self::TooManyPending => "too-many-pending",
+            Self::OwnLogOutOfOrder => "own-log-out-of-order",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the op contradicts itself; whoever sent it is faulty",
+            Self::UnknownConversation => "the conversation is not here",
+            Self::UnknownAuthor => "its author is no member as far as is known here; it waits",
+            Self::TooManyStrangers => "its author is no member as far as is known here, and too many such ops wait",
+            Self::NotEntitled => "its author may not do that",
+            Self::InviteRevoked => "the invitation has been revoked; ask for a new one",
+            Self::InviteUsedUp => "the invitation has been used as often as it may be; ask for a new one",
+            Self::InviteExpired => "the invitation has expired; ask for a new one",
+            Self::TooManyDevices => "the account has as many devices here as it may have",
+            Self::TooManyBranches => "its author has contradicted itself too often in this log",
+            Self::TooManyPending => "too many ops of its author wait for missing ones",
+            Self::OwnLogOutOfOrder => "this device tried to write elsewhere than at the end of its open log",
+        })
+    }
+}
+
+/// An op that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its id.
+    pub id: OpId,
+    /// Its arrival.
+    pub arrival: u64,
+    /// Its author.
+    pub author: DeviceId,
+}
+
+/// An op that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its id.
+    pub id: OpId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What became of the ops of one [`Batch::append`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Newly stored, in order of arrival; among them ops that had waited among the strangers.
+    pub stored: Vec<Stored>,
+    /// How many were here before.
+    pub known: usize,
+    /// How many of these got a signature or body that was lacking.
+    pub completed: usize,
+    /// Not taken.
+    pub refused: Vec<Refusal>,
+    /// How many of the stored ones are pending or early now.
+    pub waiting: usize,
+    /// How many ops became delivered, earlier pending ones included.
+    pub delivered: usize,
+    /// Devices that became members.
+    pub granted: Vec<(ConversationId, DeviceId)>,
+    /// Places that more than one id claims, found now.
+    pub equivocations: Vec<Equivocation>,
+    /// A peer brought an op of this device that was not here: the log's tail had been lost, and the next own op begins a
+    /// new log.
+    pub tail_lost: bool,
+}
+
+/// One call of append while it runs.
+pub(crate) struct Run<'f> {
+    /// The peer that brings the ops; `None` = this device wrote them.
+    pub(crate) from: Option<DeviceId>,
+    pub(crate) now_ms: u64,
+    pub(crate) fold: &'f mut dyn Fold,
+    pub(crate) out: Appended,
+    /// Conversations in which someone may have become authorised.
+    pub(crate) opened: BTreeSet<ConversationId>,
+    /// Arrivals of this run that are pending or early.
+    pub(crate) waiting: BTreeSet<u64>,
+}
+
+impl<'f> Run<'f> {
+    pub(crate) fn new(from: Option<DeviceId>, now_ms: u64, fold: &'f mut dyn Fold) -> Self {
+        Self { from, now_ms, fold, out: Appended::default(), opened: BTreeSet::new(), waiting: BTreeSet::new() }
+    }
+
+    fn refuse(&mut self, op: &Op, reason: Reason) {
+        self.out.refused.push(Refusal { conversation: op.conversation(), id: op.id, reason });
+    }
+}
+
+/// Who brought an op. Differs from the run's for ops that had waited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Via {
+    /// Number of the peer; 0 = this device wrote it.
+    pub(crate) source: i64,
+    /// The author itself brought it.
+    pub(crate) by_author: bool,
+}
+
+/// Where an op stands in its log.
+struct Place {
+    /// `prev` is the id of the earliest arrival before it, so that the row need not repeat it.
+    prev_known: bool,
+    /// Another op has the same seq.
+    occupied: bool,
+    /// Places that more than one id claims: the seq and all ids.
+    conflicts: Vec<(u64, BTreeSet<OpId>)>,
+}
+
+/// Whether the parts of an op fit each other. Signatures have been checked by the caller.
+fn is_sound(op: &Op) -> bool {
+    let body_fits = op
+        .body
+        .as_ref()
+        .is_none_or(|body| body.len() == op.header.body_len as usize && BodyHash::of(body) == op.header.body_hash);
+    body_fits && op.header.check().is_ok() && op.header.id() == op.id
+}
+
+impl Batch<'_> {
+    pub(crate) fn append_all(
+        &mut self,
+        ops: Vec<Incoming>,
+        from: Option<&DeviceId>,
+        now_ms: u64,
+        fold: &mut dyn Fold,
+    ) -> Result<Appended, LogError> {
+        let source = match from {
+            Some(peer) => self.peer(peer)?,
+            None => 0,
+        };
+        let mut run = Run::new(from.copied(), now_ms, fold);
+        for Incoming { op, control } in ops {
+            let via = Via { source, by_author: from == Some(&op.header.author) };
+            self.take(&op, control.as_ref(), via, &mut run)?;
+            while let Some(conversation) = run.opened.pop_first() {
+                self.retry_strangers(conversation, &mut run)?;
+            }
+        }
+        run.out.waiting = run.waiting.len();
+        Ok(run.out)
+    }
+
+    /// Judges and stores one op. Returns whether it has found its end: stored, known or refused for good.
+    pub(crate) fn take(
+        &mut self,
+        op: &Op,
+        control: Option<&Control>,
+        via: Via,
+        run: &mut Run<'_>,
+    ) -> Result<bool, LogError> {
+        if !is_sound(op) {
+            run.refuse(op, Reason::Malformed);
+            return Ok(true);
+        }
+        let (id, author) = (op.conversation(), op.header.author);
+        let n = self.conversation(&id)?.map(|entry| entry.n);
+        let log = match n {
+            Some(n) => self.log(n, &author, &op.header.log)?.cloned(),
+            None => None,
+        };
+        if let (Some(n), Some(log)) = (n, &log)
+            && op.header.seq <= log.max_seq
+            && let Some(arrival) = reads::find(self.conn, n, &op.id)?
+        {
+            run.out.known += 1;
+            self.complete(op, control, arrival, run)?;
+            return Ok(true);
+        }
+        match self.judge(op, control, n, log.is_some(), via, run)? {
+            Verdict::Authorised => {}
+            Verdict::Refused(reason) => {
+                run.refuse(op, reason);
+                return Ok(true);
+            }
+            Verdict::Stranger => {
+                let reason = self.keep_stranger(op, control.is_some(), via)?;
+                run.refuse(op, reason);
+                return Ok(false);
+            }
+        }
+        let own = run.from.is_none() && via.source == 0;
+        if own && !follows_own_tail(op, log.as_ref()) {
+            run.refuse(op, Reason::OwnLogOutOfOrder);
+            return Ok(true);
+        }
+        if let Some(reason) = self.store(op, control, log, via, own, run)? {
+            run.refuse(op, reason);
+        }
+        Ok(true)
+    }
+
+    /// Stores an authorised op, unless a quota speaks against it.
+    fn store(
+        &mut self,
+        op: &Op,
+        control: Option<&Control>,
+        log: Option<LogRow>,
+        via: Via,
+        own: bool,
+        run: &mut Run<'_>,
+    ) -> Result<Option<Reason>, LogError> {
+        let conn = self.conn;
+        let (id, header) = (op.conversation(), &op.header);
+        let n = match self.conversation(&id)? {
+            Some(entry) => entry.n,
+            None => {
+                let entry = Conversation::create(conn, &id)?;
+                let n = entry.n;
+                self.cache.conversations.insert(id, entry);
+                n
+            }
+        };
+        let place = self.place(op, log.as_ref())?;
+        if place.occupied && log.as_ref().is_some_and(|log| log.branches >= BRANCHES_PER_LOG_MAX as u64) {
+            return Ok(Some(Reason::TooManyBranches));
+        }
+        let readiness = self.readiness(n, op)?;
+        let must_wait = !readiness.waits.is_empty();
+        if must_wait && pending_of(conn, &mut self.cache.pending, &header.author)? >= PENDING_PER_AUTHOR_MAX as u64 {
+            return Ok(Some(Reason::TooManyPending));
+        }
+        let state = if header.hlc.is_early(run.now_ms) {
+            State::Early
+        } else if must_wait {
+            State::Pending
+        } else if header.hlc > readiness.floor {
+            State::Delivered
+        } else {
+            State::Void
+        };
+
+        let new_log = log.is_none();
+        let mut log = match log {
+            Some(log) => log,
+            None => LogRow::create(conn, n, &header.author, &header.log)?,
+        };
+        let arrival = self.cache.position + 1;
+        let chain = self.cache.chain.next(&op.id);
+        self.insert_row(op, n, log.n, arrival, chain.0, state, via.source, place.prev_known)?;
+        (self.cache.position, self.cache.chain) = (arrival, chain);
+        self.enter_log(&mut log, op, &place)?;
+        if own {
+            self.open_own_log(n, op, &mut log, new_log)?;
+        } else if self.cache.own.contains(&header.author) {
+            run.out.tail_lost = true;
+            self.close_own_logs(n, op, &mut log)?;
+        }
+        self.record_conflicts(op, &log, &place, run)?;
+        let key = (n, header.author, header.log);
+        self.cache.logs.insert(key, log);
+        self.cache.dirty_logs.insert(key);
+
+        let settled = state.is_settled();
+        self.cache.recent.put(&op.id, Known { conversation: n, hlc: header.hlc, settled });
+        let entry = self.conversation(&id)?.ok_or(LogError::UnknownConversation(id))?;
+        entry.tree(conn)?.insert(conn, n, op.key(), &op.id)?;
+        entry.sum.add(&op.id);
+        entry.last_arrival = arrival;
+        if !settled {
+            entry.waiting += 1;
+        }
+        self.cache.dirty_conversations.insert(id);
+        run.out.stored.push(Stored { conversation: id, id: op.id, arrival, author: header.author });
+        if let Some(control) = control {
+            self.apply_control(op, control, n, arrival, run)?;
+        }
+        if settled {
+            if state == State::Delivered {
+                self.deliver(op, control, arrival, own, run)?;
+                if self.cache.dropped.contains(&op.id) {
+                    self.heads_after_return(&id, n)?;
+                }
+            }
+            self.settle_waiters(id, n, op.id, run)?;
+        } else {
+            self.wait(op, n, arrival, state, &readiness.waits)?;
+            run.waiting.insert(arrival);
+        }
+        Ok(None)
+    }
+
+    /// Names what an op waits for.
+    fn wait(&mut self, op: &Op, n: i64, arrival: u64, state: State, waits: &[OpId]) -> Result<(), LogError> {
+        let mut statement = self.conn.prepare_cached(
+            "INSERT OR IGNORE INTO missing (conversation, prefix, id, waiter) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for id in waits {
+            statement.execute(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes(), arrival as i64])?;
+        }
+        if state == State::Pending
+            && let Some(count) = self.cache.pending.get_mut(&op.header.author)
+        {
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a row that are not in the op")]
+    fn insert_row(
+        &mut self,
+        op: &Op,
+        n: i64,
+        log: i64,
+        arrival: u64,
+        chain: [u8; 16],
+        state: State,
+        source: i64,
+        prev_known: bool,
+    ) -> Result<(), LogError> {
+        let header = &op.header;
+        let prev = (!prev_known).then_some(header.prev.as_bytes());
+        // The hash of a held body is computed again on the way out; that of an empty one too.
+        let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
+        let extension = (!header.extension.is_empty()).then_some(&header.extension);
+        let mut statement = self.conn.prepare_cached(
+            "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, version, class, epoch, \
+             expires_ms, body_len, id, chain, prev, parents, erases, extension, body_hash, signature, body) VALUES \
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+        )?;
+        statement.execute(params![
+            arrival as i64,
+            n,
+            log,
+            header.seq as i64,
+            header.hlc.0 as i64,
+            row::prefix_to_sql(op.id.prefix()),
+            state as i64,
+            source,
+            header.version,
+            header.class as u8,
+            header.epoch,
+            header.expires_ms as i64,
+            header.body_len,
+            op.id.as_bytes(),
+            chain,
+            prev,
+            row::join(&header.parents),
+            row::join(&header.erases),
+            extension,
+            body_hash,
+            op.signature.as_ref().map(|signature| signature.0),
+            op.body,
+        ])?;
+        Ok(())
+    }
+
+    /// Where an op would stand in its log, before it is stored.
+    fn place(&mut self, op: &Op, log: Option<&LogRow>) -> Result<Place, LogError> {
+        let (seq, prev) = (op.header.seq, op.header.prev);
+        let mut place = Place { prev_known: seq == 1, occupied: false, conflicts: Vec::new() };
+        let Some(log) = log else { return Ok(place) };
+        if !log.branched && seq > log.max_seq {
+            if seq > log.max_seq + 1 || prev == log.tip {
+                place.prev_known = seq == log.max_seq + 1;
+                return Ok(place);
+            }
+        }
+        // Ids that are here, or named by what is here, at the place before and at this one.
+        let (mut before, mut here) = (BTreeSet::new(), BTreeSet::from([op.id]));
+        if seq > 1 {
+            before.insert(prev);
+        }
+        let mut first_before = None;
+        let mut first_here = None;
+        let mut statement = self.conn.prepare_cached(
+            "SELECT seq, id, prev FROM op WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq, arrival",
+        )?;
+        let mut rows =
+            statement.query(params![log.n, (seq - 1) as i64, seq.saturating_add(1).min(i64::MAX as u64) as i64])?;
+        while let Some(row) = rows.next()? {
+            let (at, id) = (row::number(row, 0)?, OpId(row::array(row, 1)?));
+            let named = row::blob_or_none(row, 2)?.map(row::fixed).transpose()?.map(OpId);
+            if at + 1 == seq {
+                first_before.get_or_insert(id);
+                before.insert(id);
+            } else if at == seq {
+                place.occupied = true;
+                first_here.get_or_insert(id);
+                here.insert(id);
+                before.extend(named.or(first_before));
+            } else {
+                here.extend(named.or(first_here));
+            }
+        }
+        place.prev_known = seq == 1 || first_before == Some(prev);
+        for (at, ids) in [(seq - 1, before), (seq, here)] {
+            if ids.len() > 1 {
+                place.conflicts.push((at, ids));
+            }
+        }
+        Ok(place)
+    }
+
+    /// Moves the log's row on by one op, whose own row is stored already.
+    fn enter_log(&mut self, log: &mut LogRow, op: &Op, place: &Place) -> Result<(), LogError> {
+        let header = &op.header;
+        log.count += 1;
+        log.branches += u64::from(place.occupied);
+        log.branched |= !place.conflicts.is_empty();
+        if header.seq > log.max_seq || (header.seq == log.max_seq && op.id < log.tip) {
+            (log.max_seq, log.tip, log.tip_hlc) = (header.seq, op.id, header.hlc);
+        }
+        if header.seq == log.contiguous + 1 {
+            log.contiguous = header.seq;
+            if log.contiguous < log.max_seq {
+                let mut statement =
+                    self.conn.prepare_cached("SELECT seq FROM op WHERE log = ?1 AND seq > ?2 ORDER BY seq")?;
+                let mut rows = statement.query(params![log.n, log.contiguous as i64])?;
+                while let Some(row) = rows.next()? {
+                    let seq = row::number(row, 0)?;
+                    if seq > log.contiguous + 1 {
+                        break;
+                    }
+                    log.contiguous = seq;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the evidence.
+    fn record_conflicts(&mut self, op: &Op, log: &LogRow, place: &Place, run: &mut Run<'_>) -> Result<(), LogError> {
+        for (seq, ids) in &place.conflicts {
+            let mut statement =
+                self.conn.prepare_cached("INSERT OR IGNORE INTO equivocation (log, seq, id) VALUES (?1, ?2, ?3)")?;
+            let mut news = 0;
+            for id in ids {
+                news += statement.execute(params![log.n, *seq as i64, id.as_bytes()])?;
+            }
+            if news > 0 {
+                run.out.equivocations.push(Equivocation {
+                    conversation: op.conversation(),
+                    author: op.header.author,
+                    log: op.header.log,
+                    seq: *seq,
+                    ids: ids.iter().copied().collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a known op the signature or body that it lacks.
+    fn complete(
+        &mut self,
+        op: &Op,
+        control: Option<&Control>,
+        arrival: u64,
+        run: &mut Run<'_>,
+    ) -> Result<(), LogError> {
+        if op.signature.is_none() && op.body.is_none() {
+            return Ok(());
+        }
+        let (unsigned, bodiless, state, n): (bool, bool, i64, i64) = self
+            .conn
+            .prepare_cached(
+                "SELECT signature IS NULL, body IS NULL AND body_len > 0, state, conversation FROM op WHERE arrival = ?1",
+            )?
+            .query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let state = State::from_sql(state)?;
+        if unsigned && let Some(signature) = &op.signature {
+            let mut statement = self.conn.prepare_cached("UPDATE op SET signature = ?2 WHERE arrival = ?1")?;
+            statement.execute(params![arrival as i64, signature.0])?;
+        }
+        let embodied = bodiless && op.body.is_some();
+        if embodied {
+            let mut statement =
+                self.conn.prepare_cached("UPDATE op SET body = ?2, body_hash = NULL WHERE arrival = ?1")?;
+            statement.execute(params![arrival as i64, op.body])?;
+            if let Some(control) = control {
+                self.apply_control(op, control, n, arrival, run)?;
+            }
+            if state == State::Delivered {
+                let conversation = op.conversation();
+                let delivered = Delivered { op, conversation, arrival, control, own: false, late_hint: true };
+                run.fold.body(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
+            }
+        }
+        run.out.completed += usize::from(embodied || (unsigned && op.signature.is_some()));
+        Ok(())
+    }
+
+    /// Makes the log that this device writes the open one.
+    fn open_own_log(&mut self, n: i64, op: &Op, log: &mut LogRow, new: bool) -> Result<(), LogError> {
+        if !new {
+            return Ok(());
+        }
+        self.cache.own.insert(op.header.author);
+        self.shut(n, &op.header.author)?;
+        let mut statement = self.conn.prepare_cached(
+            "INSERT OR REPLACE INTO own_log (conversation, device, log, open) VALUES (?1, ?2, ?3, 1)",
+        )?;
+        statement.execute(params![n, op.header.author.as_bytes(), op.header.log.as_bytes()])?;
+        log.open = true;
+        Ok(())
+    }
+
+    /// A peer has an op of this device that was not here. If it is of the open log, or of one of which nothing is known,
+    /// the open log's end cannot be trusted to be its end.
+    fn close_own_logs(&mut self, n: i64, op: &Op, log: &mut LogRow) -> Result<(), LogError> {
+        let mut statement =
+            self.conn.prepare_cached("SELECT 1 FROM own_log WHERE conversation = ?1 AND device = ?2 AND log = ?3")?;
+        let begun_here = statement.exists(params![n, op.header.author.as_bytes(), op.header.log.as_bytes()])?;
+        if log.open || !begun_here {
+            self.shut(n, &op.header.author)?;
+            log.open = false;
+        }
+        Ok(())
+    }
+
+    fn shut(&mut self, n: i64, device: &DeviceId) -> Result<(), LogError> {
+        self.conn
+            .prepare_cached("UPDATE own_log SET open = 0 WHERE conversation = ?1 AND device = ?2 AND open = 1")?
+            .execute(params![n, device.as_bytes()])?;
+        for ((conversation, author, _), log) in &mut self.cache.logs {
+            if *conversation == n && author == device {
+                log.open = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an op that this device wrote goes on where its open log ends, or begins a new log.
+fn follows_own_tail(op: &Op, log: Option<&LogRow>) -> bool {
+    match log {
+        None => op.header.seq == 1,
+        Some(log) => {
+            log.open
+                && !log.branched
+                && op.header.seq == log.max_seq + 1
+                && op.header.prev == log.tip
+                && op.header.hlc > Hlc::ZERO
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What doctor looks at: SQLite itself, every op's id, the chains, the digest tree, counts, heads, waits.
+//!
+//! Everything is computed from the rows of `op` and compared with what was kept up along the way. Not here: repairing
+//! (`repair.rs`), signatures (`identity`), views (`store`).
+
+use crate::repair::{recount_heads, recount_log, sorted_items, waits_of};
+use crate::row;
+use crate::tree::Tree;
+use crate::{LogError, Reader, State};
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+use tombolo_model::digest::Chain;
+use tombolo_model::{ConversationId, Hlc, OpId};
+
+/// Answer of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable name: `sqlite`, `ids`, `arrivals`, `logs`, `digest`, `heads`, `waiting`.
+    pub check: &'static str,
+    /// Whether everything is as it should be.
+    pub ok: bool,
+    /// What was looked at, or what is wrong (the first few, and how many more).
+    pub detail: String,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Name as in [`Finding::check`].
+    pub check: &'static str,
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all.
+    pub total: u64,
+}
+
+/// Complaints that a finding spells out.
+const SPELLED_OUT: usize = 5;
+
+#[derive(Default)]
+struct Complaints {
+    texts: Vec<String>,
+    more: usize,
+}
+
+impl Complaints {
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        if self.texts.len() < SPELLED_OUT {
+            self.texts.push(text());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn finding(self, check: &'static str, looked_at: impl FnOnce() -> String) -> Finding {
+        let ok = self.texts.is_empty();
+        let mut detail = if ok { looked_at() } else { self.texts.join("; ") };
+        if self.more > 0 {
+            detail.push_str(&format!("; and {} more", self.more));
+        }
+        Finding { check, ok, detail }
+    }
+}
+
+impl Reader {
+    /// Runs every check on one snapshot and says how it goes.
+    ///
+    /// # Errors
+    /// [`LogError`] when the file cannot be read at all; what is merely wrong is a finding.
+    pub fn check(&self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Finding>, LogError> {
+        // On the writer between batches, and on readers: no transaction is open then.
+        self.snapshot(|reader| reader.check_all(progress))
+    }
+
+    fn check_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Finding>, LogError> {
+        let conn = self.db()?;
+        let mut statement = conn.prepare_cached("SELECT n, id FROM conversation ORDER BY n")?;
+        let mut rows = statement.query([])?;
+        let mut conversations = Vec::new();
+        while let Some(row) = rows.next()? {
+            conversations.push((row.get::<_, i64>(0)?, ConversationId(row::array(row, 1)?)));
+        }
+        drop(rows);
+        Ok(vec![
+            check_sqlite(conn, progress)?,
+            self.check_ids(progress)?,
+            check_arrivals(conn, self.incarnation(), progress)?,
+            per_conversation("logs", &conversations, progress, |n, _, complain| check_logs(conn, n, complain))?,
+            per_conversation("digest", &conversations, progress, |n, _, complain| check_digest(conn, n, complain))?,
+            per_conversation("heads", &conversations, progress, |n, _, complain| check_heads(conn, n, complain))?,
+            per_conversation("waiting", &conversations, progress, |n, id, complain| {
+                check_waiting(conn, n, id, complain)
+            })?,
+        ])
+    }
+
+    fn check_ids(&self, progress: &mut dyn FnMut(Progress)) -> Result<Finding, LogError> {
+        let total: i64 = self.db()?.query_row("SELECT count(*) FROM op", [], |row| row.get(0))?;
+        let total = total as u64;
+        let mut complaints = Complaints::default();
+        let mut done = 0;
+        self.each_damaged(
+            |damaged, what| complaints.add(|| format!("op {} of {}: {what}", damaged.id, damaged.conversation)),
+            |_| {
+                done += 1;
+                if done % 1024 == 0 || done == total {
+                    progress(Progress { check: "ids", done, total });
+                }
+            },
+        )?;
+        Ok(complaints.finding("ids", || format!("{total} ops have the id that header and body give")))
+    }
+}
+
+fn check_sqlite(conn: &Connection, progress: &mut dyn FnMut(Progress)) -> Result<Finding, LogError> {
+    let mut complaints = Complaints::default();
+    let mut statement = conn.prepare("PRAGMA integrity_check(20)")?;
+    let mut rows = statement.query([])?;
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => {
+                let text: String = row.get(0)?;
+                if text != "ok" {
+                    complaints.add(|| text);
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                complaints.add(|| error.to_string());
+                break;
+            }
+        }
+    }
+    progress(Progress { check: "sqlite", done: 1, total: 1 });
+    Ok(complaints.finding("sqlite", || "pages, rows and indexes fit each other".into()))
+}
+
+fn check_arrivals(
+    conn: &Connection,
+    incarnation: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Finding, LogError> {
+    let mut complaints = Complaints::default();
+    let mut statement = conn.prepare_cached(
+        "SELECT arrival, id, chain FROM op UNION ALL SELECT arrival, id, chain FROM dropped ORDER BY arrival",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut last, mut chain) = (0, Chain::start(incarnation));
+    while let Some(row) = rows.next()? {
+        let (arrival, id) = (row::number(row, 0)?, OpId(row::array(row, 1)?));
+        let stored = Chain(row::array(row, 2)?);
+        if arrival != last + 1 {
+            complaints.add(|| format!("arrivals {} to {} are gone", last + 1, arrival - 1));
+        } else if chain.next(&id) != stored {
+            complaints.add(|| format!("the chain breaks at arrival {arrival}"));
+        }
+        (last, chain) = (arrival, stored);
+    }
+    progress(Progress { check: "arrivals", done: 1, total: 1 });
+    Ok(complaints.finding("arrivals", || format!("{last} arrivals hang together")))
+}
+
+fn per_conversation(
+    check: &'static str,
+    conversations: &[(i64, ConversationId)],
+    progress: &mut dyn FnMut(Progress),
+    mut look: impl FnMut(i64, &ConversationId, &mut dyn FnMut(String)) -> Result<(), LogError>,
+) -> Result<Finding, LogError> {
+    let mut complaints = Complaints::default();
+    let total = conversations.len() as u64;
+    for (done, (n, id)) in (1..).zip(conversations) {
+        look(*n, id, &mut |text| complaints.add(|| format!("conversation {id}: {text}")))?;
+        progress(Progress { check, done, total });
+    }
+    Ok(complaints.finding(check, || format!("{total} conversations are as their ops say")))
+}
+
+fn check_logs(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT n, max_seq, count, contiguous, tip, tip_hlc, branched, branches FROM log WHERE conversation = ?1",
+    )?;
+    let mut rows = statement.query([n])?;
+    while let Some(row) = rows.next()? {
+        let log = row.get(0)?;
+        let counts = recount_log(conn, log)?;
+        let stored = (row::number(row, 1)?, row::number(row, 2)?, row::number(row, 3)?, OpId(row::array(row, 4)?));
+        if stored != (counts.max_seq, counts.count, counts.contiguous, counts.tip) {
+            complain(format!("log {log}: heights, count or tip are not those of its ops"));
+        }
+        let flags = (Hlc(row::number(row, 5)?), row.get::<_, bool>(6)?, row::number(row, 7)?);
+        if flags != (counts.tip_hlc, counts.branched, counts.branches) {
+            complain(format!("log {log}: the op before is not the one that an op names, or a branch is not flagged"));
+        }
+        let mut evidence = conn.prepare_cached("SELECT 1 FROM equivocation WHERE log = ?1 AND seq = ?2 AND id = ?3")?;
+        for (seq, ids) in &counts.conflicts {
+            for id in ids {
+                if !evidence.exists(rusqlite::params![log, *seq as i64, id.as_bytes()])? {
+                    complain(format!("log {log}: evidence of the branches at {seq} is gone"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_digest(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
+    let items = sorted_items(conn, n)?;
+    let tree = Tree::build(&items);
+    let mut wanted: BTreeSet<(u8, Vec<u8>, u64, [u8; 32])> = tree.rows().collect();
+    let mut statement = conn.prepare_cached("SELECT depth, prefix, count, sum FROM node WHERE conversation = ?1")?;
+    let mut rows = statement.query([n])?;
+    let mut wrong = 0_usize;
+    while let Some(row) = rows.next()? {
+        let stored = (row.get(0)?, row::blob(row, 1)?.to_vec(), row::number(row, 2)?, row::array(row, 3)?);
+        wrong += usize::from(!wanted.remove(&stored));
+    }
+    if wrong > 0 || !wanted.is_empty() {
+        complain(format!("digest tree: {wrong} nodes are wrong, {} lack", wanted.len()));
+    }
+    let (ops, sum): (i64, Vec<u8>) = conn
+        .prepare_cached("SELECT ops, sum FROM conversation WHERE n = ?1")?
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if (ops as u64, sum.as_slice()) != (tree.sum().count, tree.sum().to_bytes().as_slice()) {
+        complain("count or sum are not those of its ops".into());
+    }
+    Ok(())
+}
+
+fn check_heads(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
+    let mut statement = conn.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1")?;
+    let mut rows = statement.query([n])?;
+    let mut heads = std::collections::BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        heads.insert(OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?));
+    }
+    if heads != recount_heads(conn, n)? {
+        complain("the heads are not the delivered ops that no delivered op names".into());
+    }
+    Ok(())
+}
+
+fn check_waiting(
+    conn: &Connection,
+    n: i64,
+    id: &ConversationId,
+    complain: &mut dyn FnMut(String),
+) -> Result<(), LogError> {
+    let mut statement =
+        conn.prepare_cached("SELECT arrival, state FROM op WHERE state <> 0 AND conversation = ?1 ORDER BY arrival")?;
+    let mut rows = statement.query([n])?;
+    let mut waiting = 0;
+    while let Some(row) = rows.next()? {
+        let (arrival, state) = (row.get::<_, i64>(0)?, State::from_sql(row.get(1)?)?);
+        if state == State::Void {
+            continue;
+        }
+        waiting += 1;
+        let Some(op) = crate::reads::load(conn, arrival as u64)? else { continue };
+        let mut named = conn.prepare_cached("SELECT id FROM missing WHERE waiter = ?1")?;
+        let mut names = named.query([arrival])?;
+        let mut stored = BTreeSet::new();
+        while let Some(name) = names.next()? {
+            stored.insert(OpId(row::array(name, 0)?));
+        }
+        let wanted = waits_of(conn, n, &op)?;
+        if stored != wanted || (state == State::Pending && wanted.is_empty()) {
+            complain(format!("op {} waits for other ops than it names", op.id));
+        }
+    }
+    let counted: i64 =
+        conn.query_row("SELECT waiting FROM conversation WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?;
+    if counted != waiting {
+        complain(format!("{waiting} ops wait, {counted} were counted"));
+    }
+    Ok(())
+}

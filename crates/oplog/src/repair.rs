@@ -1,0 +1,441 @@
+//! Repairs: dropping ops whose rows are damaged, so that peers can bring them again, and computing anew what follows
+//! from the ops.
+//!
+//! Only doctor comes here; the ordinary way of an op never does. Not here: finding the damage (`check.rs`), fetching what
+//! was dropped (`replica`).
+
+use crate::cache::{Cache, Conversation};
+use crate::row::{self, select_op};
+use crate::tree::Tree;
+use crate::{Batch, LogError, Reader, State};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::digest::{Chain, Sum};
+use tombolo_model::{ConversationId, DeviceId, Hlc, Op, OpId};
+
+/// An op whose row is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Damaged {
+    /// Its row.
+    pub arrival: u64,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its id, as well as it can be told.
+    pub id: OpId,
+}
+
+/// What the ops of a log add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogCounts {
+    pub(crate) max_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) contiguous: u64,
+    pub(crate) tip: OpId,
+    pub(crate) tip_hlc: Hlc,
+    pub(crate) branched: bool,
+    pub(crate) branches: u64,
+    /// Places that several ids claim.
+    pub(crate) conflicts: BTreeMap<u64, BTreeSet<OpId>>,
+}
+
+/// Counts a log from its ops.
+pub(crate) fn recount_log(conn: &Connection, log: i64) -> Result<LogCounts, LogError> {
+    let mut statement =
+        conn.prepare_cached("SELECT seq, id, prev, hlc FROM op WHERE log = ?1 ORDER BY seq, arrival")?;
+    let mut rows = statement.query([log])?;
+    let mut counts = LogCounts::default();
+    // Ids at, or named for, the last two places: (seq, ids, earliest arrival).
+    let mut before: (u64, BTreeSet<OpId>, Option<OpId>) = Default::default();
+    let mut here: (u64, BTreeSet<OpId>, Option<OpId>) = Default::default();
+    let mut close = |place: &(u64, BTreeSet<OpId>, Option<OpId>)| {
+        if place.1.len() > 1 {
+            counts.conflicts.insert(place.0, place.1.clone());
+        }
+    };
+    let (mut max_seq, mut count, mut contiguous, mut branches) = (0, 0, 0, 0);
+    let (mut tip, mut tip_hlc) = (OpId::ZERO, Hlc::ZERO);
+    while let Some(row) = rows.next()? {
+        let (seq, id, hlc) = (row::number(row, 0)?, OpId(row::array(row, 1)?), Hlc(row::number(row, 3)?));
+        let named = row::blob_or_none(row, 2)?.map(row::fixed).transpose()?.map(OpId);
+        if seq != here.0 {
+            close(&before);
+            before = std::mem::replace(&mut here, (seq, BTreeSet::new(), None));
+            if before.0 + 1 != seq {
+                close(&before);
+                before = (seq - 1, BTreeSet::new(), None);
+            }
+        } else {
+            branches += 1;
+        }
+        here.1.insert(id);
+        here.2.get_or_insert(id);
+        if seq > 1 {
+            before.1.extend(named.or(before.2));
+        }
+        count += 1;
+        if seq == contiguous + 1 {
+            contiguous = seq;
+        }
+        if seq > max_seq || id < tip {
+            (max_seq, tip, tip_hlc) = (seq, id, hlc);
+        }
+    }
+    close(&before);
+    close(&here);
+    let branched = !counts.conflicts.is_empty();
+    Ok(LogCounts { max_seq, count, contiguous, tip, tip_hlc, branched, branches, conflicts: counts.conflicts })
+}
+
+/// Heads of a conversation from its delivered ops.
+pub(crate) fn recount_heads(conn: &Connection, n: i64) -> Result<BTreeMap<OpId, Hlc>, LogError> {
+    let mut statement = conn.prepare_cached(select_op!("WHERE o.conversation = ?1 AND o.state = 0"))?;
+    let mut rows = statement.query([n])?;
+    let (mut all, mut named) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let (_, op) = row::read(row)?;
+        named.extend(op.header.depends_on().copied());
+        all.push((op.id, op.header.hlc));
+    }
+    named.sort_unstable();
+    all.retain(|(id, _)| named.binary_search(id).is_err());
+    Ok(all.into_iter().collect())
+}
+
+/// Keys and ids of a conversation, sorted by key.
+pub(crate) fn sorted_items(conn: &Connection, n: i64) -> Result<Vec<(u128, OpId)>, LogError> {
+    let mut items = Vec::new();
+    let mut statement = conn.prepare_cached("SELECT hlc, prefix, id FROM op WHERE conversation = ?1")?;
+    let mut rows = statement.query([n])?;
+    while let Some(row) = rows.next()? {
+        let prefix = row::prefix_from_sql(row.get(1)?);
+        items.push((u128::from(row::number(row, 0)?) << 64 | u128::from(prefix), OpId(row::array(row, 2)?)));
+    }
+    items.sort_unstable();
+    Ok(items)
+}
+
+/// What a stored op waits for: whatever it depends on and is not settled.
+pub(crate) fn waits_of(conn: &Connection, n: i64, op: &Op) -> Result<BTreeSet<OpId>, LogError> {
+    let mut waits = BTreeSet::new();
+    for id in op.header.depends_on() {
+        let settled = match crate::reads::find(conn, n, id)? {
+            Some(arrival) => {
+                let mut statement = conn.prepare_cached("SELECT state FROM op WHERE arrival = ?1")?;
+                State::from_sql(statement.query_row([arrival as i64], |row| row.get(0))?)?.is_settled()
+            }
+            None => false,
+        };
+        if !settled {
+            waits.insert(*id);
+        }
+    }
+    Ok(waits)
+}
+
+/// The id that a row should have, if its header can be told: as it stands, or with the `prev` that the row before should
+/// have had. `None` = the header or the body is damaged.
+pub(crate) fn true_id(conn: &Connection, arrival: u64, op: &Op) -> Result<Option<OpId>, LogError> {
+    let fits = op.body.as_ref().is_none_or(|body| body.len() == op.header.body_len as usize);
+    if !fits || op.header.check().is_err() {
+        return Ok(None);
+    }
+    let computed = op.header.id();
+    if computed == op.id {
+        return Ok(Some(computed));
+    }
+    // The row may name its prev by the row before, whose own id is damaged.
+    let mut statement = conn.prepare_cached(select_op!(
+        "WHERE o.log = (SELECT log FROM op WHERE arrival = ?1 AND prev IS NULL) AND o.seq = ?2 ORDER BY o.arrival LIMIT 1"
+    ))?;
+    let mut rows = statement.query(params![arrival as i64, op.header.seq as i64 - 1])?;
+    if let Some(row) = rows.next()? {
+        let mut header = op.header.clone();
+        header.prev = row::read(row)?.1.header.id();
+        if header.id() == op.id {
+            return Ok(Some(op.id));
+        }
+    }
+    // Either the id's column is damaged or the header; the chain of arrivals knows which.
+    let (before, chain) = chain_around(conn, arrival)?;
+    let header_is_right = before.is_some_and(|before| before.next(&computed) == chain);
+    Ok(header_is_right.then_some(computed))
+}
+
+/// The chain before an arrival (if that row is here) and after it.
+fn chain_around(conn: &Connection, arrival: u64) -> Result<(Option<Chain>, Chain), LogError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT chain FROM op WHERE arrival = ?1 UNION ALL SELECT chain FROM dropped WHERE arrival = ?1 LIMIT 1",
+    )?;
+    let mut at = |arrival: u64| -> Result<Option<Chain>, LogError> {
+        let mut rows = statement.query([arrival as i64])?;
+        rows.next()?.map(|row| row::array(row, 0).map(Chain)).transpose()
+    };
+    Ok((at(arrival.saturating_sub(1))?, at(arrival)?.unwrap_or_default()))
+}
+
+impl Reader {
+    /// Ops whose rows are not what was written, by arrival. Every row is read.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn damaged(&self) -> Result<Vec<Damaged>, LogError> {
+        let mut found = Vec::new();
+        self.each_damaged(|damaged, _| found.push(damaged), |_| {})?;
+        Ok(found)
+    }
+
+    /// Walks all rows and calls `each` with every damaged one and what is wrong with it, `step` with every arrival.
+    pub(crate) fn each_damaged(
+        &self,
+        mut each: impl FnMut(Damaged, &'static str),
+        mut step: impl FnMut(u64),
+    ) -> Result<(), LogError> {
+        let conn = self.db()?;
+        let mut statement = conn.prepare_cached(
+            "SELECT o.arrival, c.id, o.id, o.prefix FROM op o CROSS JOIN conversation c ON c.n = o.conversation \
+             ORDER BY o.arrival",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (arrival, conversation) = (row::number(row, 0)?, ConversationId(row::array(row, 1)?));
+            step(arrival);
+            let stored = OpId(row::array(row, 2).unwrap_or_default());
+            let damaged = |id| Damaged { arrival, conversation, id };
+            match crate::reads::load(conn, arrival) {
+                Ok(Some(op)) => match true_id(conn, arrival, &op)? {
+                    Some(id) if id != stored => each(damaged(id), "the id is not that of the header"),
+                    Some(_) if row::prefix_from_sql(row.get(3)?) != stored.prefix() => {
+                        each(damaged(stored), "the prefix is not that of the id");
+                    }
+                    Some(_) => {}
+                    None => each(damaged(stored), "header or body do not give the id"),
+                },
+                Ok(None) => each(damaged(stored), "the row cannot be read"),
+                Err(LogError::Damaged(_)) => each(damaged(stored), "a column cannot be read"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    /// Drops damaged ops, so that they count as missing and peers bring them again; computes anew whatever follows from
+    /// the ops that are left. What has been delivered stays delivered. When a dropped op comes back it is given to the
+    /// fold once more: views should be rebuilt after a repair. Own logs that lose an op are closed.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn drop_damaged(&mut self, damaged: &[Damaged]) -> Result<(), LogError> {
+        self.guard(|batch| {
+            batch.cache.flush(batch.conn)?;
+            let mut conversations = BTreeSet::new();
+            for one in damaged {
+                batch.drop_row(one)?;
+                conversations.insert(one.conversation);
+            }
+            for conversation in &conversations {
+                batch.rebuild_from_ops(conversation)?;
+            }
+            batch.forget_memory()
+        })
+    }
+
+    /// Computes anew everything about a conversation that follows from its ops: sums, digest tree, logs, heads, waits.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn rebuild(&mut self, conversation: &ConversationId) -> Result<(), LogError> {
+        self.guard(|batch| {
+            batch.cache.flush(batch.conn)?;
+            batch.rebuild_from_ops(conversation)?;
+            batch.forget_memory()
+        })
+    }
+
+    /// Begins a new order of arrival: numbers stay, the chain is computed anew under a new incarnation, which must be
+    /// random. Peers notice and compare everything. For a damaged chain, or a file restored from a backup. The connection
+    /// that did this knows its new incarnation only after the file has been opened again.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn restart_chain(&mut self, random: u64) -> Result<(), LogError> {
+        self.guard(|batch| {
+            batch.cache.flush(batch.conn)?;
+            let conn = batch.conn;
+            let mut chain = Chain::start(random);
+            let mut select = conn.prepare_cached(
+                "SELECT arrival, id, 0 FROM op UNION ALL SELECT arrival, id, 1 FROM dropped ORDER BY arrival",
+            )?;
+            let mut in_op = conn.prepare_cached("UPDATE op SET chain = ?2 WHERE arrival = ?1")?;
+            let mut in_dropped = conn.prepare_cached("UPDATE dropped SET chain = ?2 WHERE arrival = ?1")?;
+            // Read first: rows must not change under a statement that walks them.
+            let mut ids = Vec::new();
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                ids.push((row.get::<_, i64>(0)?, OpId(row::array(row, 1)?), row.get::<_, bool>(2)?));
+            }
+            drop(rows);
+            for (arrival, id, dropped) in ids {
+                chain = chain.next(&id);
+                let update = if dropped { &mut in_dropped } else { &mut in_op };
+                update.execute(params![arrival, chain.0])?;
+            }
+            conn.execute("UPDATE meta SET value = ?1 WHERE key = 'incarnation'", [random.to_be_bytes().as_slice()])?;
+            batch.forget_memory()
+        })
+    }
+
+    fn forget_memory(&mut self) -> Result<(), LogError> {
+        *self.cache = Cache::default();
+        self.reader.proofs.borrow_mut().clear();
+        self.cache.refresh(self.conn, self.reader.incarnation())
+    }
+
+    fn drop_row(&mut self, damaged: &Damaged) -> Result<(), LogError> {
+        let conn = self.conn;
+        let arrival = damaged.arrival as i64;
+        let found: Option<(i64, i64, i64, Vec<u8>)> = conn
+            .prepare_cached("SELECT conversation, log, seq, chain FROM op WHERE arrival = ?1")?
+            .query_row([arrival], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .optional()?;
+        let Some((n, log, seq, chain)) = found else { return Ok(()) };
+        // Rows that left their prev to this one get it written out; those that do not fit it are damaged themselves.
+        conn.prepare_cached(
+            "UPDATE op SET prev = CASE WHEN (SELECT p.arrival FROM op p WHERE p.log = ?1 AND p.seq = ?2 \
+             ORDER BY p.arrival LIMIT 1) = ?3 THEN ?4 ELSE (SELECT p.id FROM op p WHERE p.log = ?1 AND p.seq = ?2 \
+             ORDER BY p.arrival LIMIT 1) END WHERE log = ?1 AND seq = ?2 + 1 AND prev IS NULL",
+        )?
+        .execute(params![log, seq, arrival, damaged.id.as_bytes()])?;
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO dropped (arrival, conversation, id, chain) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![arrival, n, damaged.id.as_bytes(), chain])?;
+        conn.prepare_cached("DELETE FROM missing WHERE waiter = ?1")?.execute([arrival])?;
+        conn.prepare_cached("DELETE FROM op WHERE arrival = ?1")?.execute([arrival])?;
+        conn.prepare_cached(
+            "UPDATE own_log SET open = 0 WHERE conversation = ?1 AND (device, log) IN \
+             (SELECT author, log FROM log WHERE n = ?2)",
+        )?
+        .execute(params![n, log])?;
+        Ok(())
+    }
+
+    fn rebuild_from_ops(&mut self, id: &ConversationId) -> Result<(), LogError> {
+        let conn = self.conn;
+        let Some(Conversation { n, .. }) = Conversation::load(conn, id)? else {
+            return Err(LogError::UnknownConversation(*id));
+        };
+        let items = sorted_items(conn, n)?;
+        conn.prepare_cached("DELETE FROM node WHERE conversation = ?1")?.execute([n])?;
+        let mut tree = Tree::build(&items);
+        tree.flush(conn, n)?;
+        self.rebuild_logs(n)?;
+        self.rebuild_waits(n)?;
+        self.rebuild_heads(n)?;
+        let sum: Sum = tree.sum();
+        conn.prepare_cached(
+            "UPDATE conversation SET ops = ?2, sum = ?3, \
+             last_arrival = max(last_arrival, (SELECT coalesce(max(arrival), 0) FROM op WHERE conversation = ?1)), \
+             waiting = (SELECT count(*) FROM op WHERE conversation = ?1 AND state IN (1, 2)), \
+             top_hlc = (SELECT coalesce(max(hlc), 0) FROM op WHERE conversation = ?1 AND state = 0) WHERE n = ?1",
+        )?
+        .execute(params![n, sum.count as i64, sum.to_bytes()])?;
+        Ok(())
+    }
+
+    fn rebuild_logs(&mut self, n: i64) -> Result<(), LogError> {
+        let conn = self.conn;
+        let mut statement = conn.prepare_cached("SELECT n FROM log WHERE conversation = ?1")?;
+        let logs = statement.query_map([n], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        for log in logs {
+            let counts = recount_log(conn, log)?;
+            if counts.count == 0 {
+                conn.prepare_cached("DELETE FROM log WHERE n = ?1")?.execute([log])?;
+                continue;
+            }
+            conn.prepare_cached(
+                "UPDATE log SET max_seq = ?2, count = ?3, contiguous = ?4, tip = ?5, tip_hlc = ?6, branched = ?7, \
+                 branches = ?8 WHERE n = ?1",
+            )?
+            .execute(params![
+                log,
+                counts.max_seq as i64,
+                counts.count as i64,
+                counts.contiguous as i64,
+                counts.tip.as_bytes(),
+                counts.tip_hlc.0 as i64,
+                counts.branched,
+                counts.branches as i64
+            ])?;
+            for (seq, ids) in counts.conflicts {
+                for id in ids {
+                    conn.prepare_cached("INSERT OR IGNORE INTO equivocation (log, seq, id) VALUES (?1, ?2, ?3)")?
+                        .execute(params![log, seq as i64, id.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild_waits(&mut self, n: i64) -> Result<(), LogError> {
+        let conn = self.conn;
+        conn.prepare_cached("DELETE FROM missing WHERE conversation = ?1")?.execute([n])?;
+        let mut statement =
+            conn.prepare_cached("SELECT arrival FROM op WHERE state IN (1, 2) AND conversation = ?1")?;
+        let waiting = statement.query_map([n], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        let mut insert = conn.prepare_cached(
+            "INSERT OR IGNORE INTO missing (conversation, prefix, id, waiter) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for arrival in waiting {
+            let Some(op) = crate::reads::load(conn, arrival as u64)? else { continue };
+            for id in waits_of(conn, n, &op)? {
+                insert.execute(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes(), arrival])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the heads anew from the delivered ops.
+    pub(crate) fn rebuild_heads(&mut self, n: i64) -> Result<(), LogError> {
+        let conn = self.conn;
+        conn.prepare_cached("DELETE FROM head WHERE conversation = ?1")?.execute([n])?;
+        let mut insert = conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
+        for (id, hlc) in recount_heads(conn, n)? {
+            insert.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
+        }
+        Ok(())
+    }
+
+    /// An op that was dropped as damaged has come back: others that are delivered may name it already.
+    pub(crate) fn heads_after_return(&mut self, id: &ConversationId, n: i64) -> Result<(), LogError> {
+        self.cache.flush(self.conn)?;
+        self.rebuild_heads(n)?;
+        if let Some(entry) = self.conversation(id)? {
+            entry.heads = None;
+        }
+        Ok(())
+    }
+}
+
+/// Ids of dropped ops that may come back.
+pub(crate) fn dropped(conn: &Connection) -> Result<BTreeSet<OpId>, LogError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM dropped")?;
+    let mut rows = statement.query([])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        found.insert(OpId(row::array(row, 0)?));
+    }
+    Ok(found)
+}
+
+/// Devices that ever wrote through this store.
+pub(crate) fn own_devices(conn: &Connection) -> Result<BTreeSet<DeviceId>, LogError> {
+    let mut statement = conn.prepare_cached("SELECT DISTINCT device FROM own_log")?;
+    let mut rows = statement.query([])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        found.insert(DeviceId(row::array(row, 0)?));
+    }
+    Ok(found)
+}
