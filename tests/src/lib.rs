@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The world in one process, integration, benches, replays.
+
+pub mod pair;

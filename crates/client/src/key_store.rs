@@ -85,7 +85,9 @@ pub enum KeyStoreError {
     #[error("the system's keyring does not give back what it is given; {WAYS}")]
     Forgetful,
     /// Others can read the file of keys.
-    #[error("the file of keys {path} can be read by others (mode {mode:04o}): look who may have read it, then `chmod 600` it")]
+    #[error(
+        "the file of keys {path} can be read by others (mode {mode:04o}): look who may have read it, then `chmod 600` it"
+    )]
     TooOpen {
         /// The file.
         path: PathBuf,

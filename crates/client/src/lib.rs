@@ -1,3 +1,40 @@
-//! Skeleton.
+//! The only door for app and command line: a handle to one profile, its store and its connections.
+//!
+//! [`Client`] is cheap to clone; behind it one thread owns the store ([`actor`]), sockets live on the caller's tokio
+//! runtime. Everything returned as done is on the disk. Not here: how anything looks.
+//!
+//! Read in this order: [`api`] (what comes out), [`Client`], [`node`] (a device without threads; what the simulated
+//! world runs), `actor`, `sync`, `watch`.
 
+mod actor;
+pub mod api;
+mod client;
+mod doctor;
+mod entropy;
+mod error;
+mod import;
 pub mod key_store;
+mod link;
+pub mod node;
+mod profile;
+mod secrets;
+mod sync;
+mod tail_mark;
+mod token;
+pub mod transport;
+mod watch;
+
+pub use api::{
+    ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Line, Message, MessageState, Progress, Sent,
+    Standing, SyncReport,
+};
+pub use client::{Client, Config, Created};
+pub use entropy::{Entropy, SystemEntropy};
+pub use error::Error;
+pub use node::{Identity, Node};
+pub use sync::SyncOptions;
+pub use token::WriteToken;
+pub use tombolo_model::control::Kind;
+pub use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
+pub use tombolo_replica::Tools;
+pub use watch::Listening;

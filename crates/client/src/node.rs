@@ -3,6 +3,8 @@
 //! The programs run a node on one owner thread (`actor`); the simulated world runs many in one loop. Time and
 //! randomness come in as arguments. What is returned as done is on the disk.
 
+mod show;
+
 use crate::api::{ConversationRow, DigestRow, InviteRow, Line, Sent, Standing};
 use crate::entropy::Entropy;
 use crate::secrets::{self, Secrets};
@@ -47,6 +49,7 @@ pub struct Node {
     identity: Identity,
     secrets: Secrets,
     entropy: Box<dyn Entropy>,
+    kept: Vec<Box<dyn std::any::Any>>,
 }
 
 impl fmt::Debug for Node {
@@ -81,7 +84,12 @@ impl Node {
         secrets.load(&log, &identity.storage)?;
         let views = Views::new(Box::new(secrets.clone()), identity.device.id());
         let key = DeviceKey::from_seed(*identity.device.seed());
-        Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy })
+        Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy, kept: Vec::new() })
+    }
+
+    /// Keeps something alive as long as the store is open: the lock of its home.
+    pub(crate) fn keep(&mut self, what: impl std::any::Any) {
+        self.kept.push(Box::new(what));
     }
 
     /// The replica underneath: connections, timers, outputs.
@@ -227,10 +235,10 @@ impl Node {
         let secret = secrets::stored(self.log(), &self.identity.storage, &conversation)?
             .ok_or_else(|| self.no_conversation(&conversation))?;
         let row = self.log().conversation(&conversation)?.ok_or_else(|| self.no_conversation(&conversation))?;
-        if self.standing(&conversation)? == Standing::Asked {
+        let Some(kind) = row.kind else {
             let words = "this device has asked to join this conversation and has not been let in yet";
             return Err(Error::new("asked", words, "run `tombolo sync` first"));
-        }
+        };
         let key = InviteKey::from_seed(self.random());
         let invite = Control::Invite { key: key.public(), uses, expires_ms };
         let fresh_log = LogId(self.random());
@@ -248,7 +256,7 @@ impl Node {
             invite_hlc: op.hlc,
             invite_seed: key.seed(),
             secret,
-            kind: row.kind,
+            kind,
             relays,
         })
     }
@@ -404,15 +412,6 @@ impl Node {
         Ok(digests)
     }
 
-    /// Whether this device takes part or has asked to: a member has the op that founded the conversation.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn standing(&self, conversation: &ConversationId) -> Result<Standing, Error> {
-        let founded = self.log().is_founded(conversation)?;
-        Ok(if founded { Standing::Member } else { Standing::Asked })
-    }
-
     /// All conversations, the one with the newest arrival first.
     ///
     /// # Errors
@@ -425,8 +424,9 @@ impl Node {
             list.push(ConversationRow {
                 id: row.id,
                 title: self.title(&row.id, row.kind)?,
-                kind: row.kind,
-                standing: self.standing(&row.id)?,
+                kind: row.kind.unwrap_or(Kind::Group),
+                // A member has the op that founded the conversation.
+                standing: if row.kind.is_some() { Standing::Member } else { Standing::Asked },
                 unread: self.unread(&row.id)?,
                 ops: row.ops,
                 relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
@@ -444,5 +444,48 @@ impl Node {
         let relays = Draft::Clear(Control::Relays { add: vec![relay] });
         self.replica.write(Some(conversation), &[relays], fresh_log, now)?;
         Ok(())
+    }
+
+    /// Tells members who are connected that this person is there or typing; sealed, never stored.
+    ///
+    /// # Errors
+    /// `unknown-conversation`.
+    pub fn presence(&mut self, conversation: &ConversationId, what: &str, now: Now) -> Result<(), Error> {
+        let sealer = self.secrets.get(conversation).ok_or_else(|| self.no_conversation(conversation))?;
+        // Fresh random bytes stand where a log's name does: no nonce is used twice.
+        let place = Place { author: self.device(), log: LogId(self.random()), seq: 0, epoch: 0 };
+        let sealed = sealer.seal(conversation.as_bytes(), &place, what.as_bytes());
+        let sealed = sealed.map_err(|error| Error::new("seal", error.to_string(), ""))?;
+        let mut payload = Vec::with_capacity(40 + sealed.len());
+        payload.extend_from_slice(&place.author.0);
+        payload.extend_from_slice(&place.log.0);
+        payload.extend_from_slice(&sealed);
+        self.replica.presence(*conversation, &payload, now);
+        Ok(())
+    }
+
+    /// Opens what [`Node::presence`] sealed: the device and what it says.
+    #[must_use]
+    pub fn open_presence(&self, conversation: &ConversationId, payload: &[u8]) -> Option<(DeviceId, String)> {
+        let sealer = self.secrets.get(conversation)?;
+        let (author, rest) = payload.split_first_chunk::<32>()?;
+        let (log, sealed) = rest.split_first_chunk::<8>()?;
+        let place = Place { author: DeviceId(*author), log: LogId(*log), seq: 0, epoch: 0 };
+        let plain = sealer.open(conversation.as_bytes(), &place, sealed).ok()?;
+        let what = std::str::from_utf8(&plain).ok()?;
+        Some((place.author, what.to_owned()))
+    }
+
+    /// Devices that take part in any conversation of this one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn companions(&self) -> Result<Vec<DeviceId>, Error> {
+        let mut devices = std::collections::BTreeSet::new();
+        for row in self.log().conversations()? {
+            devices.extend(self.log().members(&row.id)?.into_iter().map(|member| member.device));
+        }
+        devices.remove(&self.device());
+        Ok(devices.into_iter().collect())
     }
 }

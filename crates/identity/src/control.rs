@@ -15,12 +15,7 @@ use tombolo_model::{Class, Op};
 /// [`IdentityError::BadCertificate`].
 pub fn check_certificate(certificate: &Certificate) -> Result<(), IdentityError> {
     let signed = certificate.signed_bytes();
-    if strict::verify(
-        &certificate.account,
-        DOMAIN_CERTIFICATE,
-        &signed,
-        &certificate.signature,
-    ) {
+    if strict::verify(&certificate.account, DOMAIN_CERTIFICATE, &signed, &certificate.signature) {
         Ok(())
     } else {
         Err(IdentityError::BadCertificate)
@@ -39,19 +34,10 @@ pub fn check_control(op: &Op, control: &Control) -> Result<(), IdentityError> {
     }
     match control {
         Control::Genesis { certificate, .. } => own_certificate(op, certificate),
-        Control::Join {
-            certificate,
-            invite,
-            proof,
-            ..
-        } => {
+        Control::Join { certificate, invite, proof, .. } => {
             own_certificate(op, certificate)?;
             let signed = join_bytes(&op.conversation(), certificate);
-            if strict::verify(invite, DOMAIN_JOIN, &signed, proof) {
-                Ok(())
-            } else {
-                Err(IdentityError::BadJoinProof)
-            }
+            if strict::verify(invite, DOMAIN_JOIN, &signed, proof) { Ok(()) } else { Err(IdentityError::BadJoinProof) }
         }
         Control::Device { certificate } => check_certificate(certificate),
         Control::Invite { .. } => Ok(()),

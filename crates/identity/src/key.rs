@@ -100,12 +100,7 @@ impl AccountKey {
     /// States that `device` is this account's. `created_ms`: milliseconds since 1970.
     #[must_use]
     pub fn certify(&self, device: DeviceId, created_ms: u64) -> Certificate {
-        let mut certificate = Certificate {
-            account: self.id().0,
-            device: device.0,
-            created_ms,
-            signature: [0; 64],
-        };
+        let mut certificate = Certificate { account: self.id().0, device: device.0, created_ms, signature: [0; 64] };
         certificate.signature = sign(&self.0, DOMAIN_CERTIFICATE, &certificate.signed_bytes()).0;
         certificate
     }

@@ -52,11 +52,7 @@ pub fn verify_run(ops: &[Op], vouched_by: Option<&OpId>) -> Result<(), IdentityE
         }
     }
     if last.signature.is_none() && vouched_by != Some(&last.id) {
-        return Err(if vouched_by.is_some() {
-            IdentityError::BrokenChain
-        } else {
-            IdentityError::Unsigned
-        });
+        return Err(if vouched_by.is_some() { IdentityError::BrokenChain } else { IdentityError::Unsigned });
     }
     let key = strict::public(&last.header.author.0);
     for op in ops {
@@ -79,13 +75,7 @@ pub fn verify_batch(ops: Vec<Op>, known: impl Fn(&DeviceId, &LogId, u64) -> Opti
     // Highest seq first, so that whatever may vouch for an op is judged before it; copies with a signature first.
     order.sort_unstable_by_key(|at| {
         let op = &ops[*at];
-        (
-            op.header.author,
-            op.header.log,
-            Reverse(op.header.seq),
-            op.signature.is_none(),
-            *at,
-        )
+        (op.header.author, op.header.log, Reverse(op.header.seq), op.signature.is_none(), *at)
     });
     let mut key: Option<(DeviceId, Option<VerifyingKey>)> = None;
     for group in order.chunk_by(|a, b| log_of(&ops[*a]) == log_of(&ops[*b])) {

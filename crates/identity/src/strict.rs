@@ -32,11 +32,7 @@ pub(crate) fn verify_with(key: &VerifyingKey, domain: &str, message: &[u8], sign
 /// Unpacks a public key; `None` when the bytes are no point, or not its canonical encoding. (`verify_strict` refuses
 /// points of small order, and with them every encoding of x = 0; it does not look at how the key's y is encoded.)
 pub(crate) fn public(key: &[u8; 32]) -> Option<VerifyingKey> {
-    if is_reduced(key) {
-        VerifyingKey::from_bytes(key).ok()
-    } else {
-        None
-    }
+    if is_reduced(key) { VerifyingKey::from_bytes(key).ok() } else { None }
 }
 
 /// Whether the y coordinate (little-endian, the top bit is the sign of x) is below p = 2^255 - 19.
@@ -60,10 +56,7 @@ mod tests {
         let (mut three, mut also_three) = ([0; 32], p);
         three[0] = 3;
         also_three[0] = 0xf0;
-        assert!(
-            VerifyingKey::from_bytes(&also_three).is_ok(),
-            "the library alone accepts it"
-        );
+        assert!(VerifyingKey::from_bytes(&also_three).is_ok(), "the library alone accepts it");
         assert!(public(&three).is_some() && public(&also_three).is_none());
     }
 }

@@ -32,12 +32,7 @@ fn control_op(key: &DeviceKey, conversation: ConversationId, control: &Control) 
 }
 
 fn join(certificate: Certificate, proof: [u8; 64]) -> Control {
-    Control::Join {
-        certificate,
-        invite: InviteKey::from_seed([3; 32]).public(),
-        proof,
-        relays: vec![],
-    }
+    Control::Join { certificate, invite: InviteKey::from_seed([3; 32]).public(), proof, relays: vec![] }
 }
 
 #[test]
@@ -120,34 +115,17 @@ fn a_forged_certificate_is_refused() {
         let mut forged = certificate();
         change(&mut forged);
         assert_eq!(check_certificate(&forged), Err(IdentityError::BadCertificate));
-        let op = control_op(
-            &device(),
-            HERE,
-            &Control::Device {
-                certificate: forged.clone(),
-            },
-        );
-        assert_eq!(
-            check_control(&op, &Control::Device { certificate: forged }),
-            Err(IdentityError::BadCertificate)
-        );
+        let op = control_op(&device(), HERE, &Control::Device { certificate: forged.clone() });
+        assert_eq!(check_control(&op, &Control::Device { certificate: forged }), Err(IdentityError::BadCertificate));
     }
 }
 
 #[test]
 fn a_founding_is_by_the_certified_device_and_in_its_place() {
-    let control = Control::Genesis {
-        certificate: certificate(),
-        kind: Kind::Group,
-        salt: [0; 16],
-        relays: vec![],
-    };
+    let control = Control::Genesis { certificate: certificate(), kind: Kind::Group, salt: [0; 16], relays: vec![] };
     let genesis = control_op(&device(), ConversationId::ZERO, &control);
     assert_eq!(check_control(&genesis, &control), Ok(()));
-    assert_eq!(
-        check_control(&control_op(&device(), HERE, &control), &control),
-        Err(IdentityError::Misplaced)
-    );
+    assert_eq!(check_control(&control_op(&device(), HERE, &control), &control), Err(IdentityError::Misplaced));
     let revoke = Control::Revoke { key: [3; 32] };
     assert_eq!(check_control(&genesis, &revoke), Err(IdentityError::Misplaced));
     let thief = control_op(&DeviceKey::from_seed([66; 32]), ConversationId::ZERO, &control);
@@ -167,20 +145,11 @@ fn a_join_is_proved_for_one_conversation_account_and_device() {
     let eve = DeviceKey::from_seed([66; 32]);
     let of_eve = AccountKey::from_seed([67; 32]).certify(eve.id(), 5);
     let stolen = join(of_eve.clone(), invite.prove(&HERE, &certificate()));
-    assert_eq!(
-        check_control(&control_op(&eve, HERE, &stolen), &stolen),
-        Err(IdentityError::BadJoinProof)
-    );
+    assert_eq!(check_control(&control_op(&eve, HERE, &stolen), &stolen), Err(IdentityError::BadJoinProof));
     // The whole body of somebody else.
-    assert_eq!(
-        check_control(&control_op(&eve, HERE, &good), &good),
-        Err(IdentityError::ForeignCertificate)
-    );
+    assert_eq!(check_control(&control_op(&eve, HERE, &good), &good), Err(IdentityError::ForeignCertificate));
     // Made with another invitation.
-    let wrong = join(
-        certificate(),
-        InviteKey::from_seed([4; 32]).prove(&HERE, &certificate()),
-    );
+    let wrong = join(certificate(), InviteKey::from_seed([4; 32]).prove(&HERE, &certificate()));
     assert_eq!(check_control(&op, &wrong), Err(IdentityError::BadJoinProof));
 }
 

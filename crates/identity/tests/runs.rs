@@ -38,11 +38,7 @@ fn one_signature_vouches_for_the_whole_run() {
     assert_eq!(verify_run(&[], None), Ok(()));
     assert_eq!(judge(&ops), (ids(&ops), vec![]));
     ops.reverse();
-    assert_eq!(
-        judge(&ops),
-        (ids(&ops), vec![]),
-        "the order of a batch does not matter and is kept"
-    );
+    assert_eq!(judge(&ops), (ids(&ops), vec![]), "the order of a batch does not matter and is kept");
 }
 
 #[test]
@@ -53,13 +49,7 @@ fn an_unsigned_tail_is_refused_and_only_the_tail() {
     assert_eq!(verify_run(&ops, None), Err(IdentityError::Unsigned));
     let (taken, refused) = judge(&ops);
     assert_eq!(taken, ids(&ops[..64]));
-    assert_eq!(
-        refused,
-        ops[64..]
-            .iter()
-            .map(|op| (op.id, IdentityError::Unsigned))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(refused, ops[64..].iter().map(|op| (op.id, IdentityError::Unsigned)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -83,24 +73,15 @@ fn a_forged_author_is_refused() {
     assert_eq!(judge(std::slice::from_ref(&honest)).1, vec![]);
     // The same op, signed by eve instead; and eve's signature of an op of her own.
     for signature in [eve.sign(DOMAIN_OP, &honest.id.0), log(&eve, 1, 1)[0].signature.unwrap()] {
-        let forged = Op {
-            signature: Some(signature),
-            ..honest.clone()
-        };
-        assert_eq!(
-            judge(std::slice::from_ref(&forged)).1,
-            vec![(forged.id, IdentityError::BadSignature)]
-        );
+        let forged = Op { signature: Some(signature), ..honest.clone() };
+        assert_eq!(judge(std::slice::from_ref(&forged)).1, vec![(forged.id, IdentityError::BadSignature)]);
         assert_eq!(verify_run(&[forged], None), Err(IdentityError::BadSignature));
     }
     // An op of eve's that names an unsigned op of ana's as its own predecessor vouches for nothing of ana's.
     let mut of_ana = log(&ana, 1, 1).remove(0);
     of_ana.signature = None;
     let of_eve = sign_op(header(&eve, 1, 2, of_ana.id), &eve, vec![1]);
-    assert_eq!(
-        judge(&[of_ana.clone(), of_eve.clone()]),
-        (vec![of_eve.id], vec![(of_ana.id, IdentityError::Unsigned)])
-    );
+    assert_eq!(judge(&[of_ana.clone(), of_eve.clone()]), (vec![of_eve.id], vec![(of_ana.id, IdentityError::Unsigned)]));
     assert_eq!(verify_run(&[of_ana, of_eve], None), Err(IdentityError::NotOneRun));
 }
 
@@ -110,18 +91,12 @@ fn a_broken_chain_is_refused() {
     let mut ops = log(&key, 1, 10);
     thin(&mut ops, 1_000);
     // Another op in the place of the fifth, by whoever relays.
-    ops[4] = Op {
-        signature: None,
-        ..sign_op(header(&key, 1, 5, ops[3].id), &key, b"other".to_vec())
-    };
+    ops[4] = Op { signature: None, ..sign_op(header(&key, 1, 5, ops[3].id), &key, b"other".to_vec()) };
     assert_eq!(verify_run(&ops, None), Err(IdentityError::BrokenChain));
     let (taken, refused) = judge(&ops);
     assert_eq!(taken, ids(&ops[5..]));
     assert_eq!(refused[4], (ops[4].id, IdentityError::BrokenChain));
-    assert!(
-        refused[..4].iter().all(|(_, error)| *error == IdentityError::Unsigned),
-        "nothing vouches below the break"
-    );
+    assert!(refused[..4].iter().all(|(_, error)| *error == IdentityError::Unsigned), "nothing vouches below the break");
     let gap = [log(&key, 2, 5).remove(1), log(&key, 2, 5).remove(3)];
     assert_eq!(verify_run(&gap, None), Err(IdentityError::NotOneRun));
     let last = Op::new(header(&key, 1, u64::MAX, OpId([1; 32])), None, None);
@@ -148,13 +123,7 @@ fn a_changed_body_drops_its_op_and_not_the_others() {
     ops[3].body = None;
     assert_eq!(verify_run(&ops, None), Err(IdentityError::WrongBody));
     let (taken, refused) = judge(&ops);
-    assert_eq!(
-        refused,
-        vec![
-            (ops[5].id, IdentityError::WrongBody),
-            (ops[9].id, IdentityError::WrongBody)
-        ]
-    );
+    assert_eq!(refused, vec![(ops[5].id, IdentityError::WrongBody), (ops[9].id, IdentityError::WrongBody)]);
     assert_eq!(taken.len(), 8);
 }
 
@@ -165,21 +134,11 @@ fn an_empty_body_is_judged_alike_whether_it_came_along_or_not() {
     of_nothing.class = Class::Merge;
     let good = sign_op(of_nothing.clone(), &key, vec![]);
     for body in [None, Some(vec![])] {
-        assert_eq!(
-            judge(&[Op {
-                body: body.clone(),
-                ..good.clone()
-            }])
-            .1,
-            vec![]
-        );
+        assert_eq!(judge(&[Op { body: body.clone(), ..good.clone() }]).1, vec![]);
         // A hash of something else over an empty body.
         let mut bad = Op::new(of_nothing.clone(), None, body);
         bad.signature = Some(key.sign(DOMAIN_OP, &bad.id.0));
-        assert_eq!(
-            judge(std::slice::from_ref(&bad)).1,
-            vec![(bad.id, IdentityError::WrongBody)]
-        );
+        assert_eq!(judge(std::slice::from_ref(&bad)).1, vec![(bad.id, IdentityError::WrongBody)]);
     }
 }
 
@@ -189,10 +148,7 @@ fn branches_and_duplicates_are_judged_one_by_one() {
     let mut ops = log(&key, 1, 6);
     let branch = sign_op(header(&key, 1, 4, ops[2].id), &key, b"the other fourth".to_vec());
     thin(&mut ops, 1_000);
-    let unsigned_branch = Op {
-        signature: None,
-        ..branch.clone()
-    };
+    let unsigned_branch = Op { signature: None, ..branch.clone() };
     ops.insert(0, unsigned_branch.clone());
     ops.push(ops[2].clone());
     let (taken, refused) = judge(&ops);

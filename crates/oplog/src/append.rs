@@ -293,7 +293,9 @@ impl Batch<'_> {
             return Ok(Some(Reason::TooManyBranches));
         }
         let readiness = self.readiness(n, op)?;
-        let must_wait = !readiness.waits.is_empty();
+        // A device names only what it has delivered, except in the join of a newcomer, which names an invitation that it
+        // knows from the link. A writer reads its own writes at once (I4).
+        let must_wait = !own && !readiness.waits.is_empty();
         if must_wait && pending_of(conn, &mut self.cache.pending, &header.author)? >= PENDING_PER_AUTHOR_MAX as u64 {
             return Ok(Some(Reason::TooManyPending));
         }
@@ -427,11 +429,10 @@ impl Batch<'_> {
         let (seq, prev) = (op.header.seq, op.header.prev);
         let mut place = Place { prev_known: seq == 1, occupied: false, conflicts: Vec::new() };
         let Some(log) = log else { return Ok(place) };
-        if !log.branched && seq > log.max_seq {
-            if seq > log.max_seq + 1 || prev == log.tip {
-                place.prev_known = seq == log.max_seq + 1;
-                return Ok(place);
-            }
+        let next = log.max_seq + 1;
+        if !log.branched && (seq > next || (seq == next && prev == log.tip)) {
+            place.prev_known = seq == next;
+            return Ok(place);
         }
         // Ids that are here, or named by what is here, at the place before and at this one.
         let (mut before, mut here) = (BTreeSet::new(), BTreeSet::from([op.id]));

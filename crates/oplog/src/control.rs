@@ -85,19 +85,19 @@ impl Batch<'_> {
     ) -> Result<Verdict, LogError> {
         let Some(terms) = roster::invite_terms(self.conn, n, invite)? else { return Ok(Verdict::Stranger) };
         let expired = |at_ms: u64| terms.expires_ms.is_some_and(|expires_ms| at_ms > expires_ms);
-        if expired(op.header.hlc.ms()) {
+        let too_late = expired(op.header.hlc.ms());
+        if !via.by_author {
+            // Another op might give the same key longer: it waits, as for an invitation that is not here.
+            return Ok(if too_late { Verdict::Stranger } else { Verdict::Authorised });
+        }
+        if terms.revoked {
+            return Ok(Verdict::Refused(Reason::InviteRevoked));
+        }
+        if too_late || expired(run.now_ms) {
             return Ok(Verdict::Refused(Reason::InviteExpired));
         }
-        if via.by_author {
-            if terms.revoked {
-                return Ok(Verdict::Refused(Reason::InviteRevoked));
-            }
-            if expired(run.now_ms) {
-                return Ok(Verdict::Refused(Reason::InviteExpired));
-            }
-            if roster::used_by_others(self.conn, n, invite, &certificate.account())? >= terms.uses {
-                return Ok(Verdict::Refused(Reason::InviteUsedUp));
-            }
+        if roster::used_by_others(self.conn, n, invite, &certificate.account())? >= terms.uses {
+            return Ok(Verdict::Refused(Reason::InviteUsedUp));
         }
         Ok(Verdict::Authorised)
     }

@@ -328,6 +328,7 @@ impl Batch<'_> {
         };
         let items = sorted_items(conn, n)?;
         conn.prepare_cached("DELETE FROM node WHERE conversation = ?1")?.execute([n])?;
+        conn.prepare_cached("DELETE FROM sketch WHERE conversation = ?1")?.execute([n])?;
         let mut tree = Tree::build(&items);
         tree.flush(conn, n)?;
         self.rebuild_logs(n)?;

@@ -102,7 +102,7 @@ pub(crate) fn number(row: &Row<'_>, column: usize) -> Result<u64, LogError> {
 
 fn ids(bytes: Option<&[u8]>) -> Result<Vec<OpId>, LogError> {
     let bytes = bytes.unwrap_or_default();
-    if bytes.len() % OpId::LEN != 0 {
+    if !bytes.len().is_multiple_of(OpId::LEN) {
         return Err(LogError::damaged("a list of ids has another length than was written"));
     }
     bytes.chunks_exact(OpId::LEN).map(|id| fixed(id).map(OpId)).collect()

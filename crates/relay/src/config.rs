@@ -210,6 +210,16 @@ impl Config {
         Ok(())
     }
 
+    /// Checks everything that a start would check, and reads the certificate files.
+    ///
+    /// # Errors
+    /// As [`Config::check`] and [`Config::address`], and [`RelayError::Tls`].
+    pub fn check_all(&self) -> Result<(), RelayError> {
+        self.check()?;
+        self.address()?;
+        self.tls.as_ref().map_or(Ok(()), |files| crate::tls::load(files).map(drop))
+    }
+
     /// The address to listen on, once it is clear that nobody can listen in.
     ///
     /// # Errors
@@ -301,7 +311,8 @@ mod tests {
     use super::*;
 
     fn uncommented(text: &str) -> String {
-        let set = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
+        let is_set = |rest: &&str| rest.contains(" = ") || *rest == "[tls]";
+        let set = |line: &str| line.strip_prefix("# ").filter(is_set).map(str::to_owned);
         text.lines().map(|line| set(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
     }
 

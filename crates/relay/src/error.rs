@@ -69,9 +69,9 @@ pub enum RelayError {
     /// Certificate or key cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
-    Random(String),
+    /// The system does not give what every program needs: random numbers, threads, signals.
+    #[error("the system failed: {0}")]
+    System(String),
     /// The store failed. What was not acknowledged will be sent again by whoever owes it.
     #[error("{0}")]
     Store(#[from] LogError),
@@ -95,7 +95,7 @@ impl RelayError {
             Self::PlainOnPublic { .. } => "plain-on-public",
             Self::Listen { .. } => "listen",
             Self::Tls(_) => "tls",
-            Self::Random(_) => "random",
+            Self::System(_) => "system",
             Self::Store(error) => error.code(),
             Self::OwnerLost => "owner-lost",
         }
@@ -118,7 +118,7 @@ impl RelayError {
             }
             Self::Listen { .. } => "choose another address, or port 0 for any free one: --listen HOST:PORT",
             Self::Tls(_) => "both files must be PEM: the certificate chain, leaf first, and its private key",
-            Self::Random(_) => "this is a fault of the system",
+            Self::System(_) => "this is no fault of the relay; look at the limits of this user and this machine",
             Self::Store(LogError::DiskFull) => "free some space, then start the relay again; nothing acknowledged is lost",
             Self::Store(LogError::ReadOnly) => "allow this user to write the data folder, then start the relay again",
             Self::Store(LogError::Newer { .. }) => "install the newer relay again",

@@ -185,6 +185,11 @@ impl<F: Fold> Replica<F> {
         &mut self.log
     }
 
+    /// Forgets what is only remembered to answer faster: after a repair of the log.
+    pub fn forget(&mut self) {
+        self.memory = Memory::default();
+    }
+
     /// The views.
     #[must_use]
     pub fn fold(&self) -> &F {

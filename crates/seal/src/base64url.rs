@@ -75,12 +75,7 @@ mod tests {
 
     #[test]
     fn the_text_is_the_standard_one() {
-        for (bytes, text) in [
-            (&b"f"[..], "Zg"),
-            (b"fo", "Zm8"),
-            (b"foob", "Zm9vYg"),
-            (b"\xfb\xff", "-_8"),
-        ] {
+        for (bytes, text) in [(&b"f"[..], "Zg"), (b"fo", "Zm8"), (b"foob", "Zm9vYg"), (b"\xfb\xff", "-_8")] {
             let mut out = String::new();
             encode(bytes, &mut out).unwrap();
             assert_eq!(out, text);

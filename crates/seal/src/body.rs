@@ -37,12 +37,7 @@ impl Place {
     /// The place that a header states.
     #[must_use]
     pub fn of(header: &Header) -> Self {
-        Self {
-            author: header.author,
-            log: header.log,
-            seq: header.seq,
-            epoch: header.epoch,
-        }
+        Self { author: header.author, log: header.log, seq: header.seq, epoch: header.epoch }
     }
 }
 
@@ -156,14 +151,7 @@ impl Sealer for SecretSealer {
 
 fn check_len(plain: &[u8]) -> Result<(), SealError> {
     let max = BODY_BYTES_MAX - OVERHEAD_BYTES;
-    if plain.len() > max {
-        Err(SealError::TooLarge {
-            bytes: plain.len(),
-            max,
-        })
-    } else {
-        Ok(())
-    }
+    if plain.len() > max { Err(SealError::TooLarge { bytes: plain.len(), max }) } else { Ok(()) }
 }
 
 /// Appends cipher text and tag. `key` has 32 bytes, `nonce` 12, `plain` at most [`BODY_BYTES_MAX`].

@@ -80,11 +80,7 @@ impl Invitation {
     }
 
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let relays: usize = self
-            .relays
-            .iter()
-            .map(|relay| 36 + relay.url.len() + relay.region.len())
-            .sum();
+        let relays: usize = self.relays.iter().map(|relay| 36 + relay.url.len() + relay.region.len()).sum();
         // Large enough from the start: growing would leave copies of the secrets behind.
         let mut out = Zeroizing::new(Vec::with_capacity(130 + relays));
         out.push(VERSION);
@@ -106,11 +102,8 @@ impl Invitation {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidInvitation> {
-        let (bytes, sum) = bytes
-            .len()
-            .checked_sub(CHECKSUM_BYTES)
-            .map(|at| bytes.split_at(at))
-            .ok_or(InvalidInvitation::Damaged)?;
+        let (bytes, sum) =
+            bytes.len().checked_sub(CHECKSUM_BYTES).map(|at| bytes.split_at(at)).ok_or(InvalidInvitation::Damaged)?;
         if checksum(bytes) != sum {
             return Err(InvalidInvitation::Damaged);
         }
@@ -145,9 +138,7 @@ fn read_relays(reader: &mut Reader<'_>) -> Result<Vec<RelayAddress>, InvalidInvi
             let key = reader.array()?;
             let mut text = |what| {
                 let bytes = reader.bytes(ADDRESS_BYTES_MAX, what)?;
-                core::str::from_utf8(bytes)
-                    .map(String::from)
-                    .map_err(|_| Malformed::NotCanonical(what))
+                core::str::from_utf8(bytes).map(String::from).map_err(|_| Malformed::NotCanonical(what))
             };
             let (url, region) = (text("relay address")?, text("region")?);
             if !is_relay_url(&url) || region.chars().any(char::is_control) {
@@ -162,10 +153,7 @@ fn read_relays(reader: &mut Reader<'_>) -> Result<Vec<RelayAddress>, InvalidInvi
 /// connected to, and it came from a stranger.
 #[must_use]
 pub fn is_relay_url(url: &str) -> bool {
-    let host = url
-        .strip_prefix("wss://")
-        .or_else(|| url.strip_prefix("ws://"))
-        .unwrap_or("");
+    let host = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://")).unwrap_or("");
     url.len() <= ADDRESS_BYTES_MAX
         && host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
         && host.bytes().all(|byte| byte.is_ascii_graphic())
@@ -227,11 +215,7 @@ mod tests {
     use super::*;
 
     fn invitation(relays: usize) -> Invitation {
-        let relay = RelayAddress {
-            key: [4; 32],
-            url: "wss://relay.example.org:8443".into(),
-            region: "eu".into(),
-        };
+        let relay = RelayAddress { key: [4; 32], url: "wss://relay.example.org:8443".into(), region: "eu".into() };
         Invitation {
             conversation: ConversationId([1; 16]),
             invite_op: OpId([2; 32]),
@@ -266,25 +250,10 @@ mod tests {
             let back: Invitation = link.parse().unwrap();
             assert_eq!(back.to_string(), link);
             assert_eq!(
-                (
-                    back.conversation,
-                    back.invite_op,
-                    back.invite_hlc,
-                    back.kind,
-                    &back.relays
-                ),
-                (
-                    there.conversation,
-                    there.invite_op,
-                    there.invite_hlc,
-                    there.kind,
-                    &there.relays
-                )
+                (back.conversation, back.invite_op, back.invite_hlc, back.kind, &back.relays),
+                (there.conversation, there.invite_op, there.invite_hlc, there.kind, &there.relays)
             );
-            assert_eq!(
-                (*back.invite_seed, back.secret.expose()),
-                (*there.invite_seed, there.secret.expose())
-            );
+            assert_eq!((*back.invite_seed, back.secret.expose()), (*there.invite_seed, there.secret.expose()));
             assert_eq!(back.key().public(), InviteKey::from_seed([0xa1; 32]).public());
         }
     }
@@ -315,10 +284,7 @@ mod tests {
         for at in SCHEME.len()..link.len() {
             let mut changed = link.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(
-                error(core::str::from_utf8(&changed).unwrap()),
-                InvalidInvitation::Damaged
-            );
+            assert_eq!(error(core::str::from_utf8(&changed).unwrap()), InvalidInvitation::Damaged);
             assert_eq!(error(&link[..at]), InvalidInvitation::Damaged);
         }
         assert_eq!(error(&format!("{link}AAAA")), InvalidInvitation::Damaged);
@@ -328,60 +294,24 @@ mod tests {
 
     #[test]
     fn hostile_links_are_named() {
-        for text in [
-            "",
-            "tombolo",
-            "https://example.org",
-            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
-            "tombol\u{e9}x",
-        ] {
+        for text in ["", "tombolo", "https://example.org", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}", "tombol\u{e9}x"] {
             assert_eq!(error(text), InvalidInvitation::NotALink);
         }
-        assert_eq!(
-            error(&format!("{SCHEME}{}", "A".repeat(LINK_CHARS_MAX))),
-            InvalidInvitation::TooLong
-        );
+        assert_eq!(error(&format!("{SCHEME}{}", "A".repeat(LINK_CHARS_MAX))), InvalidInvitation::TooLong);
         assert_eq!(error(&forged(|bytes| bytes[0] = 2)), InvalidInvitation::Newer(2));
-        assert_eq!(
-            error(&forged(|bytes| bytes.push(0))),
-            InvalidInvitation::Malformed(Malformed::Trailing)
-        );
-        assert_eq!(
-            error(&forged(|bytes| bytes.truncate(90))),
-            InvalidInvitation::Malformed(Malformed::Truncated)
-        );
-        assert_eq!(
-            error(&forged(Vec::clear)),
-            InvalidInvitation::Malformed(Malformed::Truncated)
-        );
-        assert_eq!(
-            error(&forged(|bytes| bytes[121] = 9)),
-            InvalidInvitation::Malformed(Malformed::Unknown("kind"))
-        );
+        assert_eq!(error(&forged(|bytes| bytes.push(0))), InvalidInvitation::Malformed(Malformed::Trailing));
+        assert_eq!(error(&forged(|bytes| bytes.truncate(90))), InvalidInvitation::Malformed(Malformed::Truncated));
+        assert_eq!(error(&forged(Vec::clear)), InvalidInvitation::Malformed(Malformed::Truncated));
+        assert_eq!(error(&forged(|bytes| bytes[121] = 9)), InvalidInvitation::Malformed(Malformed::Unknown("kind")));
         let flood = |bytes: &mut Vec<u8>| bytes[122] = RELAYS_MAX as u8 + 1;
-        assert_eq!(
-            error(&forged(flood)),
-            InvalidInvitation::Malformed(Malformed::TooLarge("relays"))
-        );
+        assert_eq!(error(&forged(flood)), InvalidInvitation::Malformed(Malformed::TooLarge("relays")));
         let not_text = |bytes: &mut Vec<u8>| bytes[160] = 0xff;
-        assert_eq!(
-            error(&forged(not_text)),
-            InvalidInvitation::Malformed(Malformed::NotCanonical("relay address"))
-        );
+        assert_eq!(error(&forged(not_text)), InvalidInvitation::Malformed(Malformed::NotCanonical("relay address")));
     }
 
     #[test]
     fn addresses_that_are_none_are_refused() {
-        for url in [
-            "",
-            "ws://",
-            "http://host",
-            "ws:///path",
-            "ws:// host",
-            "wss://h\u{1b}[2J",
-            "ws://-x",
-            "file:///",
-        ] {
+        for url in ["", "ws://", "http://host", "ws:///path", "ws:// host", "wss://h\u{1b}[2J", "ws://-x", "file:///"] {
             let mut hostile = invitation(1);
             hostile.relays[0].url = url.into();
             assert_eq!(error(&hostile.to_string()), InvalidInvitation::RelayAddress, "{url:?}");

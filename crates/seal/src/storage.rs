@@ -37,10 +37,7 @@ impl StorageKey {
     /// [`SealError::TooLarge`] above 64 KiB: this is for secrets, not for content.
     pub fn wrap(&self, name: &str, nonce: [u8; NONCE_BYTES], plain: &[u8]) -> Result<Vec<u8>, SealError> {
         if plain.len() > BODY_BYTES_MAX {
-            return Err(SealError::TooLarge {
-                bytes: plain.len(),
-                max: BODY_BYTES_MAX,
-            });
+            return Err(SealError::TooLarge { bytes: plain.len(), max: BODY_BYTES_MAX });
         }
         let mut out = Vec::with_capacity(1 + NONCE_BYTES + plain.len() + OVERHEAD_BYTES);
         out.push(VERSION);

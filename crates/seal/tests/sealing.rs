@@ -15,12 +15,7 @@ fn sealer(secret: u8) -> SecretSealer {
 }
 
 fn place() -> Place {
-    Place {
-        author: DeviceId([1; 32]),
-        log: LogId([2; 8]),
-        seq: 3,
-        epoch: 4,
-    }
+    Place { author: DeviceId([1; 32]), log: LogId([2; 8]), seq: 3, epoch: 4 }
 }
 
 fn header() -> Header {
@@ -70,34 +65,22 @@ fn another_key_place_or_header_does_not_open() {
     assert_eq!(open(1, b"aD", place()), Err(SealError::NotOpened));
     assert_eq!(open(1, b"", place()), Err(SealError::NotOpened));
     for at in [
-        Place {
-            author: DeviceId([9; 32]),
-            ..place()
-        },
-        Place {
-            log: LogId([9; 8]),
-            ..place()
-        },
+        Place { author: DeviceId([9; 32]), ..place() },
+        Place { log: LogId([9; 8]), ..place() },
         Place { seq: 9, ..place() },
         Place { epoch: 9, ..place() },
     ] {
         assert_eq!(open(1, b"ad", at), Err(SealError::NotOpened), "{at:?}");
     }
     for len in 0..OVERHEAD_BYTES {
-        assert_eq!(
-            sealer(1).open(b"ad", &place(), &sealed[..len]),
-            Err(SealError::NotOpened)
-        );
+        assert_eq!(sealer(1).open(b"ad", &place(), &sealed[..len]), Err(SealError::NotOpened));
     }
 }
 
 #[test]
 fn equal_texts_at_two_places_look_unrelated() {
     let (a, b) = (place(), Place { seq: 4, ..place() });
-    let (a, b) = (
-        sealer(1).seal(b"", &a, &[0; 64]).unwrap(),
-        sealer(1).seal(b"", &b, &[0; 64]).unwrap(),
-    );
+    let (a, b) = (sealer(1).seal(b"", &a, &[0; 64]).unwrap(), sealer(1).seal(b"", &b, &[0; 64]).unwrap());
     let equal = a.iter().zip(&b).filter(|(a, b)| a == b).count();
     assert!(equal < 10, "{equal} of {} bytes are equal", a.len());
     assert!(!a.windows(4).any(|window| window == [0; 4]), "the text shows through");
@@ -110,10 +93,7 @@ fn every_header_field_is_bound() {
     assert_eq!(sealed_under.body_len as usize, sealed.len());
     assert_eq!(&**open_body(&sealer(1), &sealed_under, &sealed).unwrap(), b"plain");
     // The hash of the body comes after sealing.
-    let with_hash = Header {
-        body_hash: BodyHash::of(&sealed),
-        ..sealed_under.clone()
-    };
+    let with_hash = Header { body_hash: BodyHash::of(&sealed), ..sealed_under.clone() };
     assert!(open_body(&sealer(1), &with_hash, &sealed).is_ok());
     let changes: [fn(&mut Header); 13] = [
         |h| h.version += 1,
@@ -133,11 +113,7 @@ fn every_header_field_is_bound() {
     for (at, change) in changes.iter().enumerate() {
         let mut changed = with_hash.clone();
         change(&mut changed);
-        assert_eq!(
-            open_body(&sealer(1), &changed, &sealed),
-            Err(SealError::NotOpened),
-            "change {at}"
-        );
+        assert_eq!(open_body(&sealer(1), &changed, &sealed), Err(SealError::NotOpened), "change {at}");
     }
 }
 
@@ -145,10 +121,7 @@ fn every_header_field_is_bound() {
 fn a_body_over_the_limit_is_refused_and_the_header_untouched() {
     let max = BODY_BYTES_MAX - OVERHEAD_BYTES;
     let mut header = header();
-    assert_eq!(
-        seal_body(&sealer(1), &mut header, &vec![0; max]).unwrap().len(),
-        BODY_BYTES_MAX
-    );
+    assert_eq!(seal_body(&sealer(1), &mut header, &vec![0; max]).unwrap().len(), BODY_BYTES_MAX);
     header.body_len = 7;
     let error = SealError::TooLarge { bytes: max + 1, max };
     assert_eq!(seal_body(&sealer(1), &mut header, &vec![0; max + 1]), Err(error));
@@ -171,10 +144,7 @@ fn stored_secrets_open_under_their_name_only() {
     assert_eq!(wrapped.len(), 1 + 12 + 32 + 16);
     assert_eq!(&**key.unwrap_("conversation", &wrapped).unwrap(), &[3; 32]);
     assert_eq!(key.unwrap_("conversatioN", &wrapped), Err(SealError::NotOpened));
-    assert_eq!(
-        StorageKey::new([9; 32]).unwrap_("conversation", &wrapped),
-        Err(SealError::NotOpened)
-    );
+    assert_eq!(StorageKey::new([9; 32]).unwrap_("conversation", &wrapped), Err(SealError::NotOpened));
     for at in 1..wrapped.len() {
         let mut changed = wrapped.clone();
         changed[at] ^= 1;
@@ -194,11 +164,7 @@ fn secrets_are_wiped_and_never_show() {
     wiped_on_drop(&key);
     let opened = key.unwrap_("n", &key.wrap("n", [0; 12], b"secret").unwrap()).unwrap();
     wiped_on_drop(&opened);
-    for shown in [
-        format!("{secret:?}"),
-        format!("{key:?}"),
-        format!("{:?}", SecretSealer::new(secret.clone())),
-    ] {
+    for shown in [format!("{secret:?}"), format!("{key:?}"), format!("{:?}", SecretSealer::new(secret.clone()))] {
         assert!(!shown.contains("161") && !shown.contains("a1"), "{shown}");
     }
 }

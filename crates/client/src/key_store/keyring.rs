@@ -74,8 +74,11 @@ impl Keyring {
 
 /// Stands for a home in the names of its entries: a hash of its canonical path.
 fn scope(home: &Path) -> Result<String, KeyStoreError> {
-    let path = std::fs::canonicalize(home)
-        .map_err(|source| KeyStoreError::File { path: home.to_owned(), what: "found", source })?;
+    let path = std::fs::canonicalize(home).map_err(|source| KeyStoreError::File {
+        path: home.to_owned(),
+        what: "found",
+        source,
+    })?;
     let hash = blake3::derive_key("tombolo 1 home of keyring entries", path.as_os_str().as_encoded_bytes());
     Ok(tombolo_model::id::hex(&hash[..16]))
 }
@@ -141,7 +144,8 @@ mod tests {
 
     #[test]
     fn causes_never_carry_the_secret() {
-        let shown = cause(&Error::BadEncoding(vec![0xa1; 32])) + &cause(&Error::BadDataFormat(vec![161; 4], "x".into()));
+        let shown =
+            cause(&Error::BadEncoding(vec![0xa1; 32])) + &cause(&Error::BadDataFormat(vec![161; 4], "x".into()));
         assert!(!shown.contains("161") && !shown.contains("a1"), "{shown}");
     }
 

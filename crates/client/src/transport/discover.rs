@@ -148,10 +148,10 @@ impl Sightings {
         while let Some(events) = &self.events {
             match events.recv_async().await {
                 Ok(ServiceEvent::ServiceResolved(service)) => {
-                    if self.own.as_deref() != Some(service.get_fullname()) {
-                        if let Some(neighbour) = neighbour(&service) {
-                            return Sighting::Appeared(neighbour);
-                        }
+                    if self.own.as_deref() != Some(service.get_fullname())
+                        && let Some(neighbour) = neighbour(&service)
+                    {
+                        return Sighting::Appeared(neighbour);
                     }
                 }
                 Ok(ServiceEvent::ServiceRemoved(_, instance)) if self.own.as_ref() != Some(&instance) => {
@@ -228,8 +228,7 @@ mod tests {
         let seen = neighbour(&seen).unwrap();
         assert_eq!(seen.tag, Tag::of(&device));
         assert_ne!(seen.tag, Tag::of(&DeviceId([1; 32])));
-        let expected: Vec<SocketAddr> =
-            vec!["10.0.0.2:4711".parse().unwrap(), "[2001:db8::1]:4711".parse().unwrap()];
+        let expected: Vec<SocketAddr> = vec!["10.0.0.2:4711".parse().unwrap(), "[2001:db8::1]:4711".parse().unwrap()];
         assert_eq!(seen.addresses, expected);
     }
 

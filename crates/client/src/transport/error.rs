@@ -22,7 +22,9 @@ pub enum TransportError {
         source: io::Error,
     },
     /// Connecting or introducing took too long.
-    #[error("{to} did not finish connecting within {timeout_ms} ms: it is overloaded, behind a firewall, or not what it should be")]
+    #[error(
+        "{to} did not finish connecting within {timeout_ms} ms: it is overloaded, behind a firewall, or not what it should be"
+    )]
     TimedOut {
         /// Who.
         to: String,
@@ -38,7 +40,9 @@ pub enum TransportError {
         why: String,
     },
     /// TLS was refused by either side.
-    #[error("no safe connection to {host} ({source}): if the relay has a certificate of its own, name the file of its issuer")]
+    #[error(
+        "no safe connection to {host} ({source}): if the relay has a certificate of its own, name the file of its issuer"
+    )]
     Tls {
         /// Host.
         host: String,
@@ -68,7 +72,9 @@ pub enum TransportError {
         why: &'static str,
     },
     /// Bytes were changed on the way.
-    #[error("bytes were changed on the way or sent by someone who listens in: the connection was dropped; nothing was taken")]
+    #[error(
+        "bytes were changed on the way or sent by someone who listens in: the connection was dropped; nothing was taken"
+    )]
     Tampered,
     /// The other side sends something that a correct program does not.
     #[error("the other side broke the rules of the transport ({why}): the connection was dropped")]
@@ -80,7 +86,9 @@ pub enum TransportError {
     #[error("the other side sent a frame of more than {FRAME_BYTES_MAX} bytes: the connection was dropped")]
     TheirFrameTooLarge,
     /// This side was asked to send one.
-    #[error("a frame of {bytes} bytes was to be sent, at most {FRAME_BYTES_MAX} are allowed: a fault of this program, please report it")]
+    #[error(
+        "a frame of {bytes} bytes was to be sent, at most {FRAME_BYTES_MAX} are allowed: a fault of this program, please report it"
+    )]
     FrameTooLarge {
         /// Its length.
         bytes: usize,
@@ -133,7 +141,9 @@ impl TransportError {
             // A proxy in between answers so while the relay behind it restarts.
             Self::NotARelay { .. } | Self::Tls { .. } | Self::NotADevice { .. } => true,
             Self::Tampered | Self::Misbehaved { .. } | Self::TheirFrameTooLarge => true,
-            Self::Address { .. } | Self::Certificates { .. } | Self::FrameTooLarge { .. } | Self::Crypto { .. } => false,
+            Self::Address { .. } | Self::Certificates { .. } | Self::FrameTooLarge { .. } | Self::Crypto { .. } => {
+                false
+            }
         }
     }
 }

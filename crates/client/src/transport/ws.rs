@@ -9,8 +9,8 @@ use super::{About, FRAME_BYTES_MAX, ReceiveHalf, SendHalf, Socket, Transport, Tr
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::ServerName;
-use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -36,9 +36,9 @@ type Stream = WebSocketStream<Box<dyn Socket>>;
 /// [`TransportError`]: of the address, the network, TLS, or because something else answers there.
 pub async fn connect(url: &str, tls: &Tls, timeout_ms: u64) -> Result<Transport, TransportError> {
     let target = Target::parse(url)?;
-    let timed_out = || TransportError::TimedOut { to: target.to_string(), timeout_ms };
-    let connecting: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(target.connect(tls));
-    tokio::time::timeout(Duration::from_millis(timeout_ms), connecting).await.map_err(|_| timed_out())?
+    let timed_out = |_| TransportError::TimedOut { to: target.to_string(), timeout_ms };
+    let connecting = target.connect(tls);
+    tokio::time::timeout(Duration::from_millis(timeout_ms), connecting).await.map_err(timed_out)?
 }
 
 /// The parts of a relay's address.
@@ -76,7 +76,13 @@ impl Target {
         // A port that is no number is not there for the library: compare what it understood with what was written.
         let port = match (authority.port_u16(), authority.as_str() == authority.host()) {
             (Some(port), _) if port != 0 => port,
-            (None, true) => if tls { 443 } else { 80 },
+            (None, true) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
             _ => return Err(wrong()),
         };
         let path = format!("{}{PATH}", uri.path().trim_end_matches('/'));
@@ -111,7 +117,7 @@ impl Target {
     ) -> Result<tokio_rustls::client::TlsStream<S>, TransportError> {
         let failed = |source| TransportError::Tls { host: self.host.clone(), source };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(io::Error::other(error)))?;
-        TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await.map_err(failed)
+        TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await.map_err(failed)
     }
 
     fn not_upgraded(&self, error: Error) -> TransportError {
@@ -207,7 +213,7 @@ mod tests {
             ("wss://relay.example.org", "relay.example.org:443", true, "wss://relay.example.org/v1/sync"),
             ("wss://[::1]:8443", "[::1]:8443", true, "wss://[::1]:8443/v1/sync"),
             ("ws://[::1]", "[::1]:80", false, "ws://[::1]/v1/sync"),
-            ("WSS://Relay.org/chat/", "Relay.org:443", true, "wss://Relay.org/chat/v1/sync"),
+            ("wss://Relay.org/chat/", "Relay.org:443", true, "wss://Relay.org/chat/v1/sync"),
         ] {
             let target = Target::parse(url).unwrap();
             assert_eq!((target.to_string().as_str(), target.tls), (shown, tls), "{url}");
@@ -219,8 +225,21 @@ mod tests {
     fn addresses_that_are_none_are_named() {
         let long = format!("ws://{}", "x".repeat(70_000));
         for url in [
-            "", "relay", "relay:9", "http://relay", "ws://", "ws:///v1", "ws://a b", "ws://relay:0", "ws://relay:70000",
-            "ws://relay:", "ws://relay:x", "ws://user@relay", "ws://relay/?q=1", "ws://rel\u{1b}ay", &long,
+            "",
+            "relay",
+            "relay:9",
+            "http://relay",
+            "ws://",
+            "ws:///v1",
+            "ws://a b",
+            "ws://relay:0",
+            "ws://relay:70000",
+            "ws://relay:",
+            "ws://relay:x",
+            "ws://user@relay",
+            "ws://relay/?q=1",
+            "ws://rel\u{1b}ay",
+            &long,
         ] {
             let error = Target::parse(url).unwrap_err();
             assert_eq!(error.code(), "relay_address", "{url}");

@@ -33,11 +33,7 @@ pub(crate) fn log(key: &DeviceKey, log: u8, count: u64) -> Vec<Op> {
     let mut ops: Vec<Op> = vec![];
     for seq in 1..=count {
         let prev = ops.last().map_or(OpId::ZERO, |op| op.id);
-        ops.push(sign_op(
-            header(key, log, seq, prev),
-            key,
-            format!("body {log} {seq}").into_bytes(),
-        ));
+        ops.push(sign_op(header(key, log, seq, prev), key, format!("body {log} {seq}").into_bytes()));
     }
     ops
 }

@@ -38,8 +38,8 @@ const ABSOLUTE_MAX: u64 = 256;
 /// Sixteenths of items that belong to a sum of absolute values over all rows of 0, 16, 32, ...: the inverse of
 /// `384 x exp(-x) (I0(x) + I1(x))` with `x = d / 128` (mean absolute value of a symmetric Skellam walk).
 const ABSOLUTE: [u16; 33] = [
-    0, 87, 178, 273, 372, 476, 585, 699, 818, 944, 1075, 1213, 1358, 1511, 1671, 1840, 2017, 2204, 2399, 2605, 2820, 3046,
-    3282, 3529, 3788, 4057, 4338, 4630, 4933, 5248, 5574, 5912, 6261,
+    0, 87, 178, 273, 372, 476, 585, 699, 818, 944, 1075, 1213, 1358, 1511, 1671, 1840, 2017, 2204, 2399, 2605, 2820,
+    3046, 3282, 3529, 3788, 4057, 4338, 4630, 4933, 5248, 5574, 5912, 6261,
 ];
 
 /// Size estimate of a set of items, of which two can be compared.

@@ -14,11 +14,11 @@
 //!   draw `u`: one division and one integer square root.
 //! * Hits are independent, so the walk may begin anew at any cell. It does at [`CELLS_KEPT`]: whoever
 //!   keeps that prefix on disk extends it without repeating it.
-//! * 13 bytes a cell: XOR of the shorts (8), XOR of their check hashes (4), count modulo 256 (1).
+//! * 13 bytes a cell: XOR of the items (8), XOR of their check hashes (4), count modulo 256 (1).
 //!
 //! Bounds: at most [`MAX_CELLS`] cells; decoding takes at most one peel per cell, each with about
 //! `2 ln(cells)` updates, whatever the cells hold. A wrong item in a result needs a 32-bit check to
-//! match by chance and everything else to come out even. Items that a member chose on purpose (shorts
+//! match by chance and everything else to come out even. Items that a member chose on purpose (they
 //! are not keyed) can make decoding fail, which costs a fallback to range splitting, never a wrong end:
 //! equality is proven elsewhere.
 //!
@@ -41,9 +41,9 @@ pub const CELL_BYTES: usize = 13;
 /// One coded symbol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
-    /// XOR of the shorts.
+    /// XOR of the items.
     pub sum: u64,
-    /// XOR of the shorts' check hashes.
+    /// XOR of the items' check hashes.
     pub check: u32,
     /// How many items, modulo 256; after a subtraction 1 means "mine", 255 "theirs".
     pub count: u8,
@@ -51,8 +51,8 @@ pub struct Cell {
 
 impl Cell {
     /// Puts the item in, or takes it out: only `count` knows the direction.
-    fn toggle(&mut self, short: u64, check: u32, step: u8) {
-        self.sum ^= short;
+    fn toggle(&mut self, item: u64, check: u32, step: u8) {
+        self.sum ^= item;
         self.check ^= check;
         self.count = self.count.wrapping_add(step);
     }
@@ -66,9 +66,9 @@ impl Cell {
 /// What two sets do not share, each list ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Shorts in the set that was subtracted from.
+    /// Items in the set that was subtracted from.
     pub mine: Vec<u64>,
-    /// Shorts in the set that was subtracted.
+    /// Items in the set that was subtracted.
     pub theirs: Vec<u64>,
 }
 
@@ -122,13 +122,13 @@ impl Sketch {
     }
 
     /// Adds an item that is not in the set: about 13 updates for [`CELLS_KEPT`] cells.
-    pub fn insert(&mut self, short: u64) {
-        self.toggle(short, 0, 1);
+    pub fn insert(&mut self, item: u64) {
+        self.toggle(item, 0, 1);
     }
 
     /// Takes out an item that is in the set.
-    pub fn remove(&mut self, short: u64) {
-        self.toggle(short, 0, 255);
+    pub fn remove(&mut self, item: u64) {
+        self.toggle(item, 0, 255);
     }
 
     /// Lengthens the prefix to `len` cells (at most [`MAX_CELLS`]; never shortens). `items` are all items
@@ -140,8 +140,8 @@ impl Sketch {
             return;
         }
         self.cells.resize(len, Cell::default());
-        for short in items {
-            self.toggle(short, from, 1);
+        for item in items {
+            self.toggle(item, from, 1);
         }
     }
 
@@ -172,7 +172,7 @@ impl Sketch {
         let mut pure: Vec<usize> = (0..len).filter(|&i| self.cells[i].is_pure()).collect();
         // A cell may be queued more than once; it is judged again when its turn comes.
         while let Some(at) = pure.pop() {
-            let Cell { sum: short, count, .. } = self.cells[at];
+            let Cell { sum: item, count, .. } = self.cells[at];
             if !self.cells[at].is_pure() {
                 continue;
             }
@@ -181,19 +181,13 @@ impl Sketch {
                 return Err(Undecoded::Inconsistent);
             }
             let (side, step) = if count == 1 { (&mut found.mine, 255) } else { (&mut found.theirs, 1) };
-            side.push(short);
-            let check = check_of(short);
-            let mut emptied = false;
-            for index in Indices::new(short, 0, len) {
-                self.cells[index].toggle(short, check, step);
-                emptied |= index == at;
-                if index != at && self.cells[index].is_pure() {
+            side.push(item);
+            let check = check_of(item);
+            for index in Indices::new(item, 0, len) {
+                self.cells[index].toggle(item, check, step);
+                if self.cells[index].is_pure() {
                     pure.push(index);
                 }
-            }
-            if !emptied {
-                // The item does not belong into the cell that named it.
-                return Err(Undecoded::Inconsistent);
             }
         }
         if self.cells.iter().any(|cell| *cell != Cell::default()) {
@@ -240,10 +234,10 @@ impl Sketch {
     }
 
     /// Updates the cells from `from` on.
-    fn toggle(&mut self, short: u64, from: usize, step: u8) {
-        let check = check_of(short);
-        for index in Indices::new(short, from, self.cells.len()) {
-            self.cells[index].toggle(short, check, step);
+    fn toggle(&mut self, item: u64, from: usize, step: u8) {
+        let check = check_of(item);
+        for index in Indices::new(item, from, self.cells.len()) {
+            self.cells[index].toggle(item, check, step);
         }
     }
 }
@@ -293,8 +287,8 @@ pub fn cells_after(len: usize) -> usize {
 }
 
 /// Check hash of an item; not linear over XOR, so that several items do not pass for one.
-const fn check_of(short: u64) -> u32 {
-    (mix(short ^ 0x2B99_1F5C_A0B7_38D1) >> 32) as u32
+const fn check_of(item: u64) -> u32 {
+    (mix(item ^ 0x2B99_1F5C_A0B7_38D1) >> 32) as u32
 }
 
 /// The cells that an item hits within `from..to`, ascending.
@@ -307,11 +301,11 @@ pub struct Indices {
 }
 
 impl Indices {
-    /// Cells of `short` within `from..to`; `to` above [`MAX_CELLS`] is cut to it.
+    /// Cells of `item` within `from..to`; `to` above [`MAX_CELLS`] is cut to it.
     #[must_use]
-    pub fn new(short: u64, from: usize, to: usize) -> Self {
-        let restart = mix(short ^ 0x71C9_4E83_5D06_FB2A);
-        let mut walk = Self { state: mix(short ^ 0xD6E8_FEB8_6659_FD93), next: 0, from, to: to.min(MAX_CELLS), restart };
+    pub fn new(item: u64, from: usize, to: usize) -> Self {
+        let restart = mix(item ^ 0x71C9_4E83_5D06_FB2A);
+        let mut walk = Self { state: mix(item ^ 0xD6E8_FEB8_6659_FD93), next: 0, from, to: to.min(MAX_CELLS), restart };
         if from >= CELLS_KEPT {
             walk.begin_tail();
         }
@@ -372,5 +366,5 @@ fn has_repeats(sorted: &[u64]) -> bool {
 /// Whether two ascending lists share an item.
 fn overlap(mine: &[u64], theirs: &[u64]) -> bool {
     let (shorter, longer) = if mine.len() < theirs.len() { (mine, theirs) } else { (theirs, mine) };
-    shorter.iter().any(|short| longer.binary_search(short).is_ok())
+    shorter.iter().any(|item| longer.binary_search(item).is_ok())
 }

@@ -28,7 +28,8 @@ use tombolo_model::{ConversationId, LogId, Proof};
 /// What the initiator waits for, per conversation.
 #[derive(Debug)]
 pub(super) enum Search {
-    Sketch,
+    /// `cells` were sent; once more is asked for more.
+    Sketch { cells: usize, again: bool },
     Ranges { messages: u32 },
 }
 
@@ -169,11 +170,8 @@ impl Session {
             // Counts are exact where the estimate is not.
             let estimate = own.difference(&estimator).max(mine.count.abs_diff(theirs.count));
             let cells = sketch::cells_for(estimate);
-            if cells <= CELLS_MAX {
-                let cells = ctx.source.sketch(&conversation, cells).map_err(local)?.to_bytes();
-                self.searches.insert(conversation, Search::Sketch);
-                self.ask(&Frame::Cells { conversation, cells });
-                return Ok(());
+            if cells < CELLS_MAX {
+                return self.send_cells(conversation, cells, false, ctx);
             }
         }
         self.search_ranges(conversation, ctx)
@@ -230,22 +228,34 @@ impl Session {
         want: Option<Vec<u64>>,
         ctx: &Context<'_, S>,
     ) -> Result<(), Fault> {
-        let waiting = matches!(self.searches.get(&conversation), Some(Search::Sketch));
-        if !waiting {
-            return if self.blocked.contains_key(&conversation) {
-                Ok(())
-            } else {
-                Err(Fault::OutOfTurn { frame: "decoded" })
-            };
-        }
+        let Some(Search::Sketch { cells, again }) = self.searches.get(&conversation) else {
+            let blocked = self.blocked.contains_key(&conversation);
+            return if blocked { Ok(()) } else { Err(Fault::OutOfTurn { frame: "decoded" }) };
+        };
+        let (more, again) = (sketch::cells_after(*cells), *again);
         self.searches.remove(&conversation);
         match want {
             Some(prefixes) => {
                 self.jobs.push_back(Job::prefixes(conversation, Tool::Sketch, prefixes));
                 Ok(())
             }
+            // The estimate was a little low: a longer sketch is far cheaper than splitting ranges.
+            None if !again && more < CELLS_MAX => self.send_cells(conversation, more, true, ctx),
             None => self.search_ranges(conversation, ctx),
         }
+    }
+
+    fn send_cells<S: Source>(
+        &mut self,
+        conversation: ConversationId,
+        cells: usize,
+        again: bool,
+        ctx: &Context<'_, S>,
+    ) -> Result<(), Fault> {
+        let sketch = ctx.source.sketch(&conversation, cells).map_err(local)?;
+        self.searches.insert(conversation, Search::Sketch { cells, again });
+        self.ask(&Frame::Cells { conversation, cells: sketch.to_bytes() });
+        Ok(())
     }
 
     fn search_ranges<S: Source>(&mut self, conversation: ConversationId, ctx: &Context<'_, S>) -> Result<(), Fault> {

@@ -59,7 +59,11 @@ fn error_per_number_of_differences() {
                 errors.push((found as f64 / differences as f64 - 1.0).abs());
             }
             let (mean, part) = mean_and_part(&mut errors, 0.95);
-            println!("{shared} shared, {differences} differences: error {:.1} % mean, {:.1} % p95", mean * 100.0, part * 100.0);
+            println!(
+                "{shared} shared, {differences} differences: error {:.1} % mean, {:.1} % p95",
+                mean * 100.0,
+                part * 100.0
+            );
             assert!(part <= part_max, "{differences}: p95 error {part}");
         }
         assert_eq!(common.difference(&common), 0);

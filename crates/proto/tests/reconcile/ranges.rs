@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_model::{Hlc, Key, OpId};
 use tombolo_proto::reconcile::ranges::{
-    BUDGET_BYTES_MIN, FINGERPRINT_BYTES, Mode, Range, RangeSource, Span, from_bytes, initial, is_settled, respond, to_bytes,
+    BUDGET_BYTES_MIN, FINGERPRINT_BYTES, Mode, Range, RangeSource, Span, from_bytes, initial, is_settled, respond,
+    to_bytes,
 };
 use tombolo_proto::reconcile::testing::VecSource;
 
@@ -39,7 +40,8 @@ fn check_claims(source: &VecSource, span: Span, ranges: &[Range]) {
                 assert_eq!(source.fingerprint(lo, range.hi).unwrap().0[..FINGERPRINT_BYTES], claimed[..]);
             }
             Mode::Items(claimed) => {
-                let held: Vec<u64> = source.items(lo, range.hi, usize::MAX).unwrap().into_iter().map(|(_, item)| item).collect();
+                let held: Vec<u64> =
+                    source.items(lo, range.hi, usize::MAX).unwrap().into_iter().map(|(_, item)| item).collect();
                 assert_eq!(&held, claimed);
             }
         }
@@ -161,7 +163,8 @@ fn sets_that_lie_apart_take_the_depth_of_both() {
     let all = random.history(40_000);
     let in_a = |index: usize| index < 3 || (index / 700).is_multiple_of(2) || index > 39_000;
     let a: Ops = all.iter().enumerate().filter(|(index, _)| in_a(*index)).map(|(_, op)| *op).collect();
-    let b: Ops = all.iter().enumerate().filter(|(index, _)| !in_a(*index) || index % 50 == 0).map(|(_, op)| *op).collect();
+    let b: Ops =
+        all.iter().enumerate().filter(|(index, _)| !in_a(*index) || index % 50 == 0).map(|(_, op)| *op).collect();
     for (a, b) in [(&a, &b), (&b, &a)] {
         let found = exact(a, b, WIDE);
         assert!(found.messages <= depth(a.len()) + depth(b.len()) + 3, "{} messages", found.messages);
@@ -236,6 +239,23 @@ fn one_clock_reading_for_everything_parts_by_id() {
     }
     let counted: Ops = (0..5000).map(|counter| (Hlc::new(7, counter), random.id())).collect();
     exact(&counted[..4990].to_vec(), &counted[3..].to_vec(), [512, 512]);
+}
+
+#[test]
+fn parts_have_equal_counts_wherever_the_keys_lie() {
+    let mut random = Random(29);
+    let spread = random.history(5000);
+    let dense = (0..5000).map(|_| (Hlc::new(7, 7), random.id())).collect();
+    let counted = (0..5000).map(|counter| (Hlc::new(7, counter), random.id())).collect();
+    for ops in [spread, dense, counted] {
+        let source = VecSource::new(ops);
+        let mut lo = Key::MIN;
+        for range in initial(&source, Span::ALL).unwrap() {
+            let count = source.count(lo, range.hi).unwrap();
+            assert!((312..=313).contains(&count), "{count} of 5000 in a sixteenth");
+            lo = range.hi;
+        }
+    }
 }
 
 #[test]

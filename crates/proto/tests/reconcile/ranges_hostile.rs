@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use tombolo_model::id::hex;
 use tombolo_model::{Hlc, Key, Malformed, OpId};
 use tombolo_proto::reconcile::ranges::{
-    BUDGET_BYTES_MIN, FINGERPRINT_BYTES, HAVE_MAX, ITEMS_MAX, Mode, RANGES_MAX, Range, RangeError, Span, from_bytes, initial,
-    respond, to_bytes,
+    BUDGET_BYTES_MIN, FINGERPRINT_BYTES, HAVE_MAX, ITEMS_MAX, Mode, RANGES_MAX, Range, RangeError, Span, from_bytes,
+    initial, respond, to_bytes,
 };
 use tombolo_proto::reconcile::testing::VecSource;
 
@@ -52,10 +52,10 @@ fn bytes_that_are_no_cover_are_refused() {
         (&[][..], Malformed::Truncated),
         (&[end, 0][..], Malformed::Trailing),
         (&[end | 3][..], Malformed::Unknown("range mode")),
-        (&[0, 1][..], Malformed::Truncated),                              // no end
-        (&[0, 0, end][..], Malformed::NotCanonical("order of ranges")),   // empty range
-        (&[0, 4, end][..], Malformed::NotCanonical("order of ranges")),   // the end, not named so
-        (&[0, 9, end][..], Malformed::NotCanonical("order of ranges")),   // beyond
+        (&[0, 1][..], Malformed::Truncated),                                // no end
+        (&[0, 0, end][..], Malformed::NotCanonical("order of ranges")),     // empty range
+        (&[0, 4, end][..], Malformed::NotCanonical("order of ranges")),     // the end, not named so
+        (&[0, 9, end][..], Malformed::NotCanonical("order of ranges")),     // beyond
         (&[1 << 2, 0, 0, end][..], Malformed::NotCanonical("range bound")), // trailing zero
         (&[11 << 2, 0, end][..], Malformed::Unknown("size of a range bound")),
         (&[0x80 | end, 0][..], Malformed::Unknown("size of a range bound")),
@@ -112,6 +112,14 @@ fn the_worst_message_gets_a_bounded_reply() {
             assert!(reply.cut);
         }
     }
+}
+
+#[test]
+fn a_short_list_over_very_many_items_is_split_not_compared() {
+    let list = [Range { hi: Key::END, mode: Mode::Items(vec![1]) }];
+    let reply = respond(&source(), Span::ALL, &list, 4096).unwrap();
+    assert!(reply.have.is_empty() && reply.need.is_empty());
+    assert_eq!(reply.ranges, initial(&source(), Span::ALL).unwrap());
 }
 
 #[test]

@@ -67,7 +67,9 @@ fn cell_i_is_hit_with_probability_2_in_i_plus_2() {
     }
     assert_eq!(hits[0], rounds);
     // Sums over stretches, across the place where the walk begins anew.
-    for (from, to) in [(1, 2), (2, 3), (3, 6), (6, 20), (20, 100), (100, 1000), (1000, 1024), (1024, 1048), (1048, 3000)] {
+    for (from, to) in
+        [(1, 2), (2, 3), (3, 6), (6, 20), (20, 100), (100, 1000), (1000, 1024), (1024, 1048), (1048, 3000)]
+    {
         let expected: f64 = (from..to).map(|i| 2.0 / (i as f64 + 2.0)).sum::<f64>() * f64::from(rounds);
         let found: u32 = hits[from..to].iter().sum();
         let deviation = (f64::from(found) - expected) / expected.sqrt();
@@ -114,7 +116,9 @@ fn a_kept_prefix_is_extended_and_cut_to_the_same_cells() {
 #[test]
 fn both_directions_are_found_whatever_is_shared() {
     let mut random = Random(4);
-    for (shared, mine, theirs) in [(0, 0, 0), (1000, 0, 0), (0, 1, 0), (1000, 0, 1), (20_000, 300, 1), (20_000, 40, 500), (0, 300, 300)] {
+    for (shared, mine, theirs) in
+        [(0, 0, 0), (1000, 0, 0), (0, 1, 0), (1000, 0, 1), (20_000, 300, 1), (20_000, 40, 500), (0, 300, 300)]
+    {
         let common = random.items(shared);
         let (mine, theirs) = (random.items(mine), random.items(theirs));
         let a = sketch_of(&[&common[..], &mine[..]].concat(), CELLS_KEPT);
@@ -161,9 +165,14 @@ fn cells_needed(items: &[u64]) -> usize {
 #[test]
 fn cells_needed_per_difference() {
     let mut random = Random(6);
-    for (differences, rounds, mean_max, part_max) in
-        [(1, 500, 1.0, 1.0), (10, 500, 2.0, 5.0), (100, 300, 1.5, 1.9), (500, 60, 1.45, 1.6), (2000, 20, 1.42, 1.5), (10_000, 5, 1.4, 1.42)]
-    {
+    for (differences, rounds, mean_max, part_max) in [
+        (1, 500, 1.0, 1.0),
+        (10, 500, 2.0, 5.0),
+        (100, 300, 1.5, 1.9),
+        (500, 60, 1.45, 1.6),
+        (2000, 20, 1.42, 1.5),
+        (10_000, 5, 1.4, 1.42),
+    ] {
         let mut needed: Vec<f64> = (0..rounds).map(|_| cells_needed(&random.items(differences)) as f64).collect();
         let (mean, part) = mean_and_part(&mut needed, 0.99);
         println!("{differences} differences: {mean:.1} cells mean, {part} p99 of {rounds}");
@@ -175,9 +184,20 @@ fn cells_needed_per_difference() {
 #[test]
 fn one_answer_is_enough() {
     let mut random = Random(7);
-    for (differences, rounds) in
-        [(1, 400), (2, 400), (3, 400), (5, 400), (8, 400), (14, 400), (30, 400), (100, 400), (250, 200), (300, 200), (1000, 100), (3000, 40)]
-    {
+    for (differences, rounds) in [
+        (1, 400),
+        (2, 400),
+        (3, 400),
+        (5, 400),
+        (8, 400),
+        (14, 400),
+        (30, 400),
+        (100, 400),
+        (250, 200),
+        (300, 200),
+        (1000, 100),
+        (3000, 40),
+    ] {
         let (mut decoded, mut cells) = (0, 0);
         for _ in 0..rounds {
             let items = random.items(differences);

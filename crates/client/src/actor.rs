@@ -1,0 +1,278 @@
+//! The owner thread: one node, everything that happens to it in one queue.
+//!
+//! Calls, frames and timers arrive as messages; bursts are stored with one sync of the disk ([`Replica::flush`]). The
+//! thread runs a small runtime of its own for the queue and the timer; sockets live elsewhere. A failure of the store
+//! stops the thread (fail-stop): every later call says so, nothing more is acknowledged.
+//!
+//! [`Replica::flush`]: tombolo_replica::Replica::flush
+
+use crate::node::Node;
+use crate::{Error, tail_mark};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tombolo_proto::Fault;
+use tombolo_replica::{ConnId, ConnState, Event, Link, Now, Output, Stats};
+
+type Call = Box<dyn FnOnce(&mut Node, Now) + Send>;
+
+/// What can happen to the node.
+enum Message {
+    Call(Call),
+    Connect { conn: ConnId, link: Box<Link>, outbox: mpsc::UnboundedSender<Outgoing> },
+    Frame { conn: ConnId, frame: Vec<u8> },
+    Disconnected { conn: ConnId },
+    Close(oneshot::Sender<Result<(), Error>>),
+}
+
+/// What a connection has to put on its wire.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Frame(Vec<u8>),
+    Close,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// Why; `None` when the transport was lost without a word.
+    pub(crate) fault: Option<Fault>,
+    /// What it had done.
+    pub(crate) stats: Stats,
+    /// Where it stood.
+    pub(crate) state: ConnState,
+}
+
+/// Something happened in the replica; shared, since several listen.
+pub(crate) type Happened = Arc<Event>;
+
+/// Messages that may wait for the node before senders have to.
+const QUEUE: usize = 1024;
+/// Messages that are taken in before the disk is synced.
+const BURST: usize = 256;
+/// **Milliseconds** between ticks when nothing is due earlier.
+const TICK_MS: u64 = 1_000;
+/// Events that a slow listener may lag behind.
+const EVENTS: usize = 4096;
+
+/// Speaks to the owner thread.
+#[derive(Clone)]
+pub(crate) struct Actor {
+    queue: mpsc::Sender<Message>,
+    /// Counts bursts: whoever waits for something looks again when it changes.
+    changed: watch::Receiver<u64>,
+    events: broadcast::Sender<Happened>,
+    conns: Arc<AtomicU64>,
+    ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
+}
+
+impl std::fmt::Debug for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Actor")
+    }
+}
+
+impl Actor {
+    /// Starts the thread; `open` makes the node there.
+    pub(crate) fn start(
+        open: impl FnOnce() -> Result<Node, Error> + Send + 'static,
+        database: PathBuf,
+    ) -> Result<Self, Error> {
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        let (changing, changed) = watch::channel(0);
+        let (events, _) = broadcast::channel(EVENTS);
+        let ended = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
+        let (opened, is_open) = std::sync::mpsc::channel();
+        let body = Body {
+            outboxes: BTreeMap::new(),
+            changing,
+            events: events.clone(),
+            ended: Arc::clone(&ended),
+            database,
+            started: Instant::now(),
+        };
+        let spawned = std::thread::Builder::new().name("tombolo-node".into()).spawn(move || match open() {
+            Ok(node) => {
+                let _ = opened.send(Ok(()));
+                body.run(node, inbox);
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+            }
+        });
+        spawned.map_err(|error| Error::new("thread", format!("no thread could be started: {error}"), ""))?;
+        is_open.recv().map_err(|_| Error::stopped())??;
+        Ok(Self { queue, changed, events, conns: Arc::new(AtomicU64::new(1)), ended })
+    }
+
+    /// Runs something on the node and returns what it returned.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Node, Now) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |node, now| {
+            let _ = answer.send(run(node, now));
+        });
+        self.queue.send(Message::Call(call)).await.map_err(|_| Error::stopped())?;
+        answered.await.map_err(|_| Error::stopped())
+    }
+
+    /// A name for a new connection.
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.conns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        conn: ConnId,
+        link: Link,
+        outbox: mpsc::UnboundedSender<Outgoing>,
+    ) -> Result<(), Error> {
+        let message = Message::Connect { conn, link: Box::new(link), outbox };
+        self.queue.send(message).await.map_err(|_| Error::stopped())
+    }
+
+    pub(crate) async fn frame(&self, conn: ConnId, frame: Vec<u8>) -> Result<(), Error> {
+        self.queue.send(Message::Frame { conn, frame }).await.map_err(|_| Error::stopped())
+    }
+
+    pub(crate) async fn disconnected(&self, conn: ConnId) {
+        let _ = self.queue.send(Message::Disconnected { conn }).await;
+    }
+
+    /// Changes whenever the node may have.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.clone()
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Happened> {
+        self.events.subscribe()
+    }
+
+    /// How a connection ended, once it has.
+    pub(crate) fn ended(&self, conn: ConnId) -> Option<Ended> {
+        self.ended.lock().ok()?.get(&conn).cloned()
+    }
+
+    /// Closes the store in order and ends the thread.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Message::Close(answer)).await.map_err(|_| Error::stopped())?;
+        answered.await.map_err(|_| Error::stopped())?
+    }
+}
+
+struct Body {
+    outboxes: BTreeMap<ConnId, mpsc::UnboundedSender<Outgoing>>,
+    changing: watch::Sender<u64>,
+    events: broadcast::Sender<Happened>,
+    ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
+    database: PathBuf,
+    started: Instant,
+}
+
+impl Body {
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall.as_millis() as u64 }
+    }
+
+    fn run(mut self, mut node: Node, mut inbox: mpsc::Receiver<Message>) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+        loop {
+            let now_ms = self.now().mono_ms;
+            let due_ms = node.replica().deadline_ms().unwrap_or(u64::MAX).min(now_ms + TICK_MS);
+            let wait = Duration::from_millis(due_ms.saturating_sub(now_ms));
+            let first = runtime.block_on(async { tokio::time::timeout(wait, inbox.recv()).await });
+            let mut closing = None;
+            match first {
+                Err(_) => {}
+                Ok(None) => closing = Some(None),
+                Ok(Some(message)) => {
+                    closing = self.take(&mut node, message);
+                    for _ in 0..BURST {
+                        if closing.is_some() {
+                            break;
+                        }
+                        let Ok(message) = inbox.try_recv() else { break };
+                        closing = self.take(&mut node, message);
+                    }
+                }
+            }
+            let now = self.now();
+            node.replica().fold_mut().set_now(now.wall_ms);
+            if let Err(error) = node.replica().tick(now) {
+                tracing::error!(code = error.code(), "The store failed; the node stops: {error}");
+                return;
+            }
+            self.drain(&mut node);
+            self.changing.send_modify(|count| *count += 1);
+            if let Some(answer) = closing {
+                let closed = node.close();
+                if closed.is_ok() {
+                    tail_mark::leave(&self.database);
+                }
+                if let Some(answer) = answer {
+                    let _ = answer.send(closed);
+                }
+                return;
+            }
+        }
+    }
+
+    #[allow(clippy::option_option, reason = "whether to close, and whom to tell")]
+    fn take(&mut self, node: &mut Node, message: Message) -> Option<Option<oneshot::Sender<Result<(), Error>>>> {
+        let now = self.now();
+        node.replica().fold_mut().set_now(now.wall_ms);
+        match message {
+            Message::Call(call) => call(node, now),
+            Message::Connect { conn, link, outbox } => {
+                self.outboxes.insert(conn, outbox);
+                node.replica().connect(conn, *link, now);
+            }
+            Message::Frame { conn, frame } => node.replica().receive(conn, &frame, now),
+            Message::Disconnected { conn } => {
+                self.note_end(node, conn, None);
+                node.replica().disconnected(conn);
+                self.outboxes.remove(&conn);
+            }
+            Message::Close(answer) => return Some(Some(answer)),
+        }
+        self.drain(node);
+        None
+    }
+
+    fn note_end(&self, node: &mut Node, conn: ConnId, fault: Option<Fault>) {
+        let stats = node.replica().stats(conn);
+        let state = node.replica().state(conn).ok().flatten();
+        if let (Some(stats), Some(state), Ok(mut ended)) = (stats, state, self.ended.lock()) {
+            ended.entry(conn).or_insert(Ended { fault, stats, state });
+        }
+    }
+
+    fn drain(&mut self, node: &mut Node) {
+        while let Some(output) = node.replica().poll() {
+            match output {
+                Output::Send { conn, frame } => {
+                    if let Some(outbox) = self.outboxes.get(&conn) {
+                        let _ = outbox.send(Outgoing::Frame(frame));
+                    }
+                }
+                Output::Close { conn, fault } => {
+                    self.note_end(node, conn, Some(fault));
+                    if let Some(outbox) = self.outboxes.remove(&conn) {
+                        let _ = outbox.send(Outgoing::Close);
+                    }
+                }
+                Output::Event(event) => {
+                    let _ = self.events.send(Arc::new(event));
+                }
+            }
+        }
+    }
+}

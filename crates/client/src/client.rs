@@ -1,0 +1,291 @@
+//! The handle.
+
+use crate::actor::Actor;
+use crate::api::{
+    ConversationRow, DigestRow, Event, Finding, InviteRow, Line, Message, Progress, Sent, Standing, SyncReport,
+};
+use crate::key_store::KeyStoreKind;
+use crate::profile::{self, Profile};
+use crate::sync::{self, SyncOptions};
+use crate::transport::tls::Tls;
+use crate::watch::{self, Listening};
+use crate::{Error, SystemEntropy, doctor};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tombolo_model::control::Kind;
+use tombolo_model::id::unhex;
+use tombolo_model::{AccountId, ConversationId, DeviceId};
+use tombolo_oplog::Open;
+use tombolo_seal::Invitation;
+
+/// Where a profile is and how it connects.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its folder.
+    pub home: PathBuf,
+    /// Where its keys are; `None` = where the profile says.
+    pub key_store: Option<KeyStoreKind>,
+    /// A PEM file with further certificates to believe, for relays with their own.
+    pub extra_certificates: Option<PathBuf>,
+}
+
+/// A profile that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The account.
+    pub account: AccountId,
+    /// This device.
+    pub device: DeviceId,
+}
+
+/// A handle to an open profile.
+#[derive(Clone, Debug)]
+pub struct Client {
+    actor: Actor,
+    tls: Arc<Tls>,
+    account: AccountId,
+    device: DeviceId,
+}
+
+impl Client {
+    /// Makes a profile: keys in the key store, a description in the home. Fails where there is one already.
+    ///
+    /// # Errors
+    /// `profile-exists`, `name`, `address`, those of the key store, `home` when the folder cannot be written.
+    pub fn init(config: &Config, name: &str, relays: &[String]) -> Result<Created, Error> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let kind = config.key_store.unwrap_or(KeyStoreKind::Keyring);
+        profile::create(&config.home, name, relays, kind, wall.as_millis() as u64, &mut SystemEntropy)?;
+        let profile = Profile::open(&config.home, config.key_store)?;
+        Ok(Created { account: profile.identity.account.id(), device: profile.identity.device.id() })
+    }
+
+    /// Opens a profile. The store is there when this returns.
+    ///
+    /// # Errors
+    /// `no-profile`, `in-use`, `key-missing`, and those of the store.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let profile = Profile::open(&config.home, config.key_store)?;
+        let tls = Tls::new(config.extra_certificates.as_deref())
+            .map_err(|error| Error::new(error.code(), error.to_string(), ""))?;
+        let (account, device) = (profile.identity.account.id(), profile.identity.device.id());
+        let database = profile.database();
+        let path = database.clone();
+        let open = move || {
+            let Profile { identity, continue_logs, lock, .. } = profile;
+            let mut node = crate::Node::open(Open::new(path, 0), identity, continue_logs, Box::new(SystemEntropy))?;
+            node.keep(lock);
+            Ok(node)
+        };
+        Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), account, device })
+    }
+
+    /// Closes the store in order. Without it the next start begins new logs, which costs a few bytes and nothing else.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.actor.close().await
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// All conversations, the one with the newest arrival first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn conversations(&self) -> Result<Vec<ConversationRow>, Error> {
+        self.actor.call(|node, _| node.conversations()).await?
+    }
+
+    /// Founds a conversation for any number of people.
+    ///
+    /// # Errors
+    /// `too-large` for a title over 256 bytes; those of the store.
+    pub async fn create(&self, title: &str) -> Result<ConversationId, Error> {
+        let title = title.to_owned();
+        self.actor.call(move |node, now| node.create(&title, Kind::Group, now)).await?
+    }
+
+    /// Makes an invitation link; with no conversation named, founds one for two people. `expires_in_ms` counts from now,
+    /// 0 = never.
+    ///
+    /// # Errors
+    /// `uses`, `unknown-conversation`, `asked`; those of the store.
+    pub async fn invite(
+        &self,
+        conversation: Option<ConversationId>,
+        uses: u32,
+        expires_in_ms: u64,
+    ) -> Result<(String, ConversationId), Error> {
+        let call = move |node: &mut crate::Node, now: tombolo_replica::Now| {
+            let expires_ms = if expires_in_ms == 0 { 0 } else { now.wall_ms.saturating_add(expires_in_ms) };
+            node.invite(conversation, uses, expires_ms, now)
+        };
+        let invitation = self.actor.call(call).await??;
+        Ok((invitation.to_string(), invitation.conversation))
+    }
+
+    /// Invitations of one conversation, or of all.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn invites(&self, conversation: Option<ConversationId>) -> Result<Vec<InviteRow>, Error> {
+        let call = move |node: &mut crate::Node, _| {
+            let all = match conversation {
+                Some(conversation) => vec![conversation],
+                None => node.conversations()?.into_iter().map(|row| row.id).collect(),
+            };
+            let mut rows = Vec::new();
+            for conversation in all {
+                rows.extend(node.invites(&conversation)?);
+            }
+            Ok(rows)
+        };
+        self.actor.call(call).await?
+    }
+
+    /// Ends an invitation by its key (64 hex digits).
+    ///
+    /// # Errors
+    /// `invitation` when there is none with that key; those of the store.
+    pub async fn revoke(&self, key: &str) -> Result<ConversationId, Error> {
+        let wrong = |_| Error::new("invitation", "this is not the key of an invitation", "`tombolo invites` lists them");
+        let key: [u8; 32] = unhex(key.trim()).map_err(wrong)?;
+        self.actor.call(move |node, now| node.revoke(&key, now)).await?
+    }
+
+    /// Accepts an invitation link, offline if need be.
+    ///
+    /// # Errors
+    /// `invitation` for a text that is no whole link, `member`; those of the store.
+    pub async fn accept(&self, link: &str) -> Result<(ConversationId, Standing), Error> {
+        let parsed = link.trim().parse::<Invitation>();
+        let invitation = parsed.map_err(|error| Error::new("invitation", error.to_string(), ""))?;
+        let conversation = self.actor.call(move |node, now| node.accept(&invitation, now)).await??;
+        Ok((conversation, Standing::Asked))
+    }
+
+    /// Sends messages in order; all of them are on the disk when this returns, or none.
+    ///
+    /// # Errors
+    /// `empty`, `too-large`, `unknown-conversation`; those of the store.
+    pub async fn send(&self, conversation: ConversationId, texts: Vec<String>) -> Result<Vec<Sent>, Error> {
+        let call = move |node: &mut crate::Node, now| {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            node.send(conversation, &texts, now)
+        };
+        self.actor.call(call).await?
+    }
+
+    /// A page of messages, oldest first: the newest ones before `before`, or before the end. They count as seen.
+    ///
+    /// # Errors
+    /// `cursor`, `unknown-conversation`; those of the store.
+    pub async fn messages(
+        &self,
+        conversation: ConversationId,
+        limit: usize,
+        before: Option<String>,
+    ) -> Result<Vec<Message>, Error> {
+        self.actor.call(move |node, _| node.messages(&conversation, limit, before.as_deref(), true)).await?
+    }
+
+    /// Brings messages in from elsewhere; returns how many were new and how many were skipped.
+    ///
+    /// # Errors
+    /// `unknown-conversation`; those of the store.
+    pub async fn import(
+        &self,
+        conversation: ConversationId,
+        lines: Vec<Line>,
+        progress: impl Fn(usize) + Send + 'static,
+    ) -> Result<(u64, u64), Error> {
+        self.actor.call(move |node, now| node.import(conversation, &lines, now, progress)).await?
+    }
+
+    /// Every message of a conversation in display order, handed out one by one.
+    ///
+    /// # Errors
+    /// `unknown-conversation`; those of the store.
+    pub async fn export(&self, conversation: ConversationId) -> Result<Vec<Line>, Error> {
+        let call = move |node: &mut crate::Node, _| {
+            let mut lines = Vec::new();
+            node.export(&conversation, |line| {
+                lines.push(line);
+                Ok(())
+            })?;
+            Ok(lines)
+        };
+        self.actor.call(call).await?
+    }
+
+    /// Root digest and op count of one conversation, or of all.
+    ///
+    /// # Errors
+    /// `unknown-conversation`; those of the store.
+    pub async fn digest(&self, conversation: Option<ConversationId>) -> Result<Vec<DigestRow>, Error> {
+        self.actor.call(move |node, _| node.digest(conversation)).await?
+    }
+
+    /// Exchanges until nothing is missing. `progress` is called often.
+    ///
+    /// # Errors
+    /// `no-relay`; the first failure when no replica could be reached at all. Single failures stand in the report.
+    pub async fn sync(
+        &self,
+        options: &SyncOptions,
+        progress: impl Fn(Progress) + Send + Sync,
+    ) -> Result<SyncReport, Error> {
+        sync::sync(&self.actor, options, &self.tls, &progress).await
+    }
+
+    /// Stays connected with the relays of this device and its conversations (and those named), again and again with
+    /// jittered back-off; what happens comes out of the channel. Ends when the channel is dropped.
+    ///
+    /// # Errors
+    /// `address`; those of the store.
+    pub async fn watch(&self, options: &SyncOptions) -> Result<mpsc::Receiver<Event>, Error> {
+        watch::watch(&self.actor, options, Arc::clone(&self.tls)).await
+    }
+
+    /// Accepts other devices on an address, `HOST:PORT` (port 0 picks one), and tells the local network by mDNS.
+    ///
+    /// # Errors
+    /// `listen` when the address cannot be had.
+    pub async fn listen(&self, address: &str) -> Result<Listening, Error> {
+        watch::listen(&self.actor, address, self.device).await
+    }
+
+    /// Tells the members who are connected that this person is there or typing. Never stored.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn presence(&self, conversation: ConversationId, what: &'static str) -> Result<(), Error> {
+        self.actor.call(move |node, now| node.presence(&conversation, what, now)).await?
+    }
+
+    /// Checks the store from the bytes up; with `repair`, fetches again from relays what is damaged.
+    ///
+    /// # Errors
+    /// Those of the store where nothing can be read at all.
+    pub async fn doctor(
+        &self,
+        repair: bool,
+        progress: impl Fn(&str, u64, u64) + Send + 'static,
+    ) -> Result<Vec<Finding>, Error> {
+        doctor::doctor(&self.actor, repair, &self.tls, progress).await
+    }
+}

@@ -1,0 +1,266 @@
+//! What a node shows: pages of messages, titles, unread counts, exports; and relays that were met, by address.
+
+use super::Node;
+use crate::api::{Line, Message, MessageState};
+use crate::Error;
+use std::collections::BTreeSet;
+use tombolo_model::control::Kind;
+use tombolo_model::{ConversationId, DeviceId, OpId};
+use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
+use tombolo_store::{MessageKind, Names, Place, Section};
+
+/// Messages read at once while exporting.
+const EXPORT_PAGE: usize = 1000;
+
+impl Node {
+    /// A page of messages, oldest first: the newest ones before `before`, or before the end. What is returned counts as
+    /// seen from then on when `seen` says so.
+    ///
+    /// # Errors
+    /// `cursor` for a cursor that is none, `unknown-conversation`, and those of the store.
+    pub fn messages(
+        &mut self,
+        conversation: &ConversationId,
+        limit: usize,
+        before: Option<&str>,
+        seen: bool,
+    ) -> Result<Vec<Message>, Error> {
+        self.log().conversation(conversation)?.ok_or_else(|| self.no_conversation(conversation))?;
+        let before = before.map(|cursor| self.cursor(conversation, cursor)).transpose()?;
+        let page = tombolo_store::page(self.log(), conversation, before.as_ref(), limit)?;
+        if seen && let (Some(first), Some(last)) = (page.first(), page.last()) {
+            let (first, last) = (first.place, last.place);
+            let batch = self.replica.log_mut().batch()?;
+            let changed = tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last)?;
+            if changed {
+                batch.commit()?;
+            }
+        }
+        self.show(conversation, page)
+    }
+
+    /// The oldest messages after a cursor, or from the beginning.
+    ///
+    /// # Errors
+    /// As [`Node::messages`].
+    pub fn messages_after(
+        &self,
+        conversation: &ConversationId,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<Message>, Error> {
+        let after = after.map(|cursor| self.cursor(conversation, cursor)).transpose()?;
+        self.show(conversation, tombolo_store::page_after(self.log(), conversation, after.as_ref(), limit)?)
+    }
+
+    /// One message, when the op is one and is shown.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn message(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<Message>, Error> {
+        let Some(place) = self.replica.fold().place_of(self.log(), conversation, id)? else { return Ok(None) };
+        let mut found = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
+        found.retain(|message| message.id() == *id);
+        Ok(self.show(conversation, found)?.pop())
+    }
+
+    fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
+        if let Ok(place) = text.parse::<Place>() {
+            return Ok(place);
+        }
+        if let Ok(id) = text.parse::<OpId>()
+            && let Some(place) = self.replica.fold().place_of(self.log(), conversation, &id)?
+        {
+            return Ok(place);
+        }
+        let hint = "take the `cursor` (or the `id`) of a message that `tombolo messages` printed";
+        Err(Error::new("cursor", "this is not a cursor of this conversation", hint))
+    }
+
+    fn show(&self, conversation: &ConversationId, page: Vec<tombolo_store::Message>) -> Result<Vec<Message>, Error> {
+        let names = tombolo_store::names(self.log(), conversation)?;
+        let peers = self.log().peers()?;
+        let held = |arrival: u64| peers.iter().filter(|peer| peer.acked >= arrival).count() as u64;
+        Ok(page
+            .into_iter()
+            .map(|message| {
+                let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
+                let state = match (message.kind, message.place.section) {
+                    (MessageKind::Sealed, _) => MessageState::Sealed,
+                    (_, Section::Imported) => MessageState::Imported,
+                    (_, Section::Native) if message.author != self.device() => MessageState::Received,
+                    (_, Section::Native) => match held(message.arrival) {
+                        0 => MessageState::Local,
+                        count => MessageState::Held(count),
+                    },
+                };
+                let text = match message.kind {
+                    MessageKind::Text => message.text.clone(),
+                    MessageKind::Sealed => "(sealed: this device has no key for it)".to_owned(),
+                    MessageKind::Newer => "(written by a newer version of this program)".to_owned(),
+                };
+                Message {
+                    id: message.id(),
+                    author: message.author,
+                    name: message.who.clone().unwrap_or_else(|| name_of(&names, &message.author)),
+                    text,
+                    hlc: message.hlc().0,
+                    time_ms: message.time_ms(),
+                    state,
+                    late: message.late.is_some(),
+                    own,
+                    cursor: message.place.to_string(),
+                }
+            })
+            .collect())
+    }
+
+    pub(super) fn title(&self, conversation: &ConversationId, kind: Option<Kind>) -> Result<String, Error> {
+        if let Some(title) = tombolo_store::title(self.log(), conversation)? {
+            return Ok(title);
+        }
+        if kind == Some(Kind::Direct) {
+            let names = tombolo_store::names(self.log(), conversation)?;
+            let other = names.people.values().find(|person| person.account != Some(self.account()));
+            return Ok(other.and_then(|person| person.name.clone()).unwrap_or_default());
+        }
+        Ok(String::new())
+    }
+
+    pub(super) fn unread(&self, conversation: &ConversationId) -> Result<u64, Error> {
+        Ok(tombolo_store::unread(self.log(), conversation, &self.device())?)
+    }
+
+    /// Which of these imported lines are here already.
+    pub(super) fn known_imports(
+        &self,
+        conversation: &ConversationId,
+        keys: &[[u8; 16]],
+    ) -> Result<BTreeSet<[u8; 16]>, Error> {
+        let mut statement = self.log().connection()?.prepare_cached(
+            "SELECT 1 FROM message WHERE source_key = ?2 \
+             AND conversation = (SELECT n FROM conversation WHERE id = ?1)",
+        )?;
+        let mut known = BTreeSet::new();
+        for key in keys {
+            if statement.exists(params![conversation.as_bytes(), key])? {
+                known.insert(*key);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Every message of a conversation, in display order.
+    ///
+    /// # Errors
+    /// `unknown-conversation` and those of the store.
+    pub fn export(
+        &self,
+        conversation: &ConversationId,
+        mut each: impl FnMut(Line) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        self.log().conversation(conversation)?.ok_or_else(|| self.no_conversation(conversation))?;
+        let mut after: Option<Place> = None;
+        let mut count = 0;
+        loop {
+            let page = tombolo_store::page_after(self.log(), conversation, after.as_ref(), EXPORT_PAGE)?;
+            let Some(last) = page.last() else { return Ok(count) };
+            after = Some(last.place);
+            for message in self.show(conversation, page)? {
+                if message.state != MessageState::Sealed {
+                    count += 1;
+                    each(Line { time_ms: message.time_ms, who: message.name, text: message.text })?;
+                }
+            }
+        }
+    }
+
+    /// The key that answered at an address.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn met_relay(&self, url: &str) -> Result<Option<DeviceId>, Error> {
+        let sql = "SELECT key FROM met_relay WHERE url = ?1";
+        let key: Option<[u8; 32]> = self.log().connection()?.query_row(sql, [url], |row| row.get(0)).optional()?;
+        Ok(key.map(DeviceId))
+    }
+
+    /// Remembers which key answered at an address; the first one counts from then on.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remember_relay(&mut self, url: &str, key: &DeviceId, moved_at_ms: u64) -> Result<(), Error> {
+        if self.met_relay(url)? == Some(*key) {
+            return Ok(());
+        }
+        let batch = self.replica.log_mut().batch()?;
+        batch.transaction()?.execute(
+            "INSERT INTO met_relay (url, key, moved_at_ms) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (url) DO UPDATE SET key = excluded.key, moved_at_ms = excluded.moved_at_ms",
+            params![url, key.as_bytes(), i64::try_from(moved_at_ms).unwrap_or(i64::MAX)],
+        )?;
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Where a relay was last said, by itself, to be.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn address_of(&self, key: &DeviceId) -> Result<Option<String>, Error> {
+        let sql = "SELECT url FROM met_relay WHERE key = ?1 ORDER BY moved_at_ms DESC, url LIMIT 1";
+        Ok(self.log().connection()?.query_row(sql, [key.as_bytes()], |row| row.get(0)).optional()?)
+    }
+
+    /// Forgets which key answered at an address, so that another one is accepted.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn forget_relay(&mut self, url: &str) -> Result<(), Error> {
+        let batch = self.replica.log_mut().batch()?;
+        batch.transaction()?.execute("DELETE FROM met_relay WHERE url = ?1", [url])?;
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Relays that this device talks to: its own and those that its conversations name, by newest known address, each with
+    /// its key where that is known.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn relays(&self) -> Result<Vec<(String, Option<DeviceId>)>, Error> {
+        let mut found: Vec<(String, Option<DeviceId>)> = Vec::new();
+        let mut named = self.identity.relays.clone();
+        for conversation in self.log().conversations()? {
+            named.extend(self.log().relays(&conversation.id)?);
+        }
+        for relay in named {
+            let met = self.met_relay(&relay.url)?;
+            let key = if relay.key == [0; 32] { met } else { Some(DeviceId(relay.key)) };
+            let moved = key.map(|key| self.address_of(&key)).transpose()?.flatten();
+            let url = moved.unwrap_or(relay.url);
+            match found.iter_mut().find(|(known, _)| *known == url) {
+                Some((_, known)) => *known = known.or(key),
+                None => found.push((url, key)),
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn name_of(names: &Names, device: &DeviceId) -> String {
+    names.name(device).map_or_else(|| device.short(), str::to_owned)
+}
+
+/// A place right below another, so that a page after it begins with that one.
+fn just_before(place: Place) -> Place {
+    let mut id = place.id;
+    for byte in id.0.iter_mut().rev() {
+        let (less, borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrowed {
+            break;
+        }
+    }
+    Place { id, ..place }
+}

@@ -1,0 +1,238 @@
+//! Staying connected: relays with jittered back-off, devices that connect to us, and what happens told as it happens.
+
+use crate::actor::{Actor, Happened};
+use crate::api::Event;
+use crate::sync::{self, SyncOptions, Target, refused};
+use crate::transport::discover::{Discovery, Sighting, Tag};
+use crate::transport::tls::Tls;
+use crate::transport::{Transport, noise};
+use crate::{Error, link};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+use tombolo_model::DeviceId;
+use tombolo_replica::{Event as Inner, Link, Scope, Tools};
+
+/// **Milliseconds** before the first new attempt; doubled up to [`BACK_OFF_MS_MAX`], each with up to half of it as jitter.
+const BACK_OFF_MS: u64 = 500;
+/// Longest **milliseconds** between attempts.
+const BACK_OFF_MS_MAX: u64 = 30_000;
+/// Events that a reader may lag behind before the writer waits.
+const EVENTS: usize = 1024;
+
+/// A listener that accepts devices until it is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Why nobody finds it by mDNS, if that is so.
+    pub hidden: Option<String>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(crate) async fn watch(
+    actor: &Actor,
+    options: &SyncOptions,
+    tls: Arc<Tls>,
+) -> Result<mpsc::Receiver<Event>, Error> {
+    let (out, events) = mpsc::channel(EVENTS);
+    let targets = sync::targets(actor, options).await?;
+    tokio::spawn(tell(actor.clone(), actor.events(), out.clone()));
+    for target in targets {
+        tokio::spawn(stay(actor.clone(), target, Arc::clone(&tls), out.clone()));
+    }
+    tokio::spawn(nearby(actor.clone(), tls, out));
+    Ok(events)
+}
+
+/// Keeps one connection up until nobody listens any more.
+async fn stay(actor: Actor, target: Target, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
+    let mut wait_ms = BACK_OFF_MS;
+    while !out.is_closed() {
+        let reason = match sync::dial(&actor, &target, &tls, None).await {
+            Err(error) => error.to_string(),
+            Ok(mut running) => {
+                let _ = out.send(Event::Connected { with: target.name().to_owned() }).await;
+                let conn = running.conn;
+                tokio::select! {
+                    () = running.finished() => {}
+                    () = out.closed() => {
+                        let _ = sync::leave(&actor, conn).await;
+                        return;
+                    }
+                }
+                let ended = actor.ended(conn);
+                if ended.as_ref().is_some_and(|ended| ended.state.peer.is_some()) {
+                    wait_ms = BACK_OFF_MS;
+                }
+                let fault = ended.and_then(|ended| ended.fault);
+                fault.map_or_else(|| "the connection was lost".to_owned(), |fault| fault.to_string())
+            }
+        };
+        let _ = out.send(Event::Disconnected { with: target.name().to_owned(), reason }).await;
+        let jitter: [u8; 8] = actor.call(|node, _| node.random()).await.unwrap_or_default();
+        let jitter_ms = u64::from_le_bytes(jitter) % (wait_ms / 2 + 1);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(wait_ms + jitter_ms)) => {}
+            () = out.closed() => return,
+        }
+        wait_ms = (wait_ms * 2).min(BACK_OFF_MS_MAX);
+    }
+}
+
+/// Connects to devices of the local network that take part in a conversation with this one.
+async fn nearby(actor: Actor, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
+    let mut discovery = Discovery::start();
+    let mut sightings = discovery.browse();
+    let mut met = BTreeSet::new();
+    loop {
+        let sighting = tokio::select! {
+            sighting = sightings.next() => sighting,
+            () = out.closed() => return,
+        };
+        let Sighting::Appeared(neighbour) = sighting else { continue };
+        let known = actor.call(|node, _| node.companions()).await.ok().and_then(Result::ok).unwrap_or_default();
+        let ours = known.iter().any(|device| Tag::of(device) == neighbour.tag);
+        if let Some(address) = neighbour.addresses.first().filter(|_| ours)
+            && met.insert(*address)
+        {
+            let target = Target::Peer { address: address.to_string() };
+            tokio::spawn(stay(actor.clone(), target, Arc::clone(&tls), out.clone()));
+        }
+    }
+}
+
+/// Turns what happens in the replica into what a person may want to know.
+async fn tell(actor: Actor, mut happened: broadcast::Receiver<Happened>, out: mpsc::Sender<Event>) {
+    loop {
+        let event = tokio::select! {
+            event = happened.recv() => event,
+            () = out.closed() => return,
+        };
+        match event {
+            Ok(event) => {
+                for event in words(&actor, &event).await {
+                    if out.send(event).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                let words = format!("{count} events were skipped; `tombolo messages` shows everything");
+                let _ = out.send(Event::Notice { code: "lagged", words }).await;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn words(actor: &Actor, event: &Inner) -> Vec<Event> {
+    match event {
+        Inner::Stored { conversation, ids, .. } => {
+            let (conversation, ids) = (*conversation, ids.clone());
+            let found = actor.call(move |node, _| {
+                ids.iter().filter_map(|id| node.message(&conversation, id).ok().flatten()).collect::<Vec<_>>()
+            });
+            let messages = found.await.unwrap_or_default();
+            messages.into_iter().map(|message| Event::Message { conversation, message: Box::new(message) }).collect()
+        }
+        Inner::Proven { peer, count, .. } => vec![Event::Proven { with: peer.short(), ops: *count }],
+        Inner::Granted { conversation, device } => {
+            vec![Event::Joined { conversation: *conversation, device: *device }]
+        }
+        Inner::Presence { conversation, payload, .. } => {
+            let (conversation, payload) = (*conversation, payload.clone());
+            let opened = actor.call(move |node, _| node.open_presence(&conversation, &payload)).await.ok().flatten();
+            opened.map(|(device, what)| Event::Presence { conversation, device, what }).into_iter().collect()
+        }
+        Inner::Refused { conversation, refusal, .. } => {
+            let words = format!("conversation {}: {}", conversation.short(), refused(*refusal));
+            vec![Event::Notice { code: "refused", words }]
+        }
+        Inner::Unproven { peer, conversations, .. } => {
+            let words = format!("{} conversations still differ with {}", conversations.len(), peer.short());
+            vec![Event::Notice { code: "unproven", words }]
+        }
+        Inner::Authenticated { peer, skew_ms, .. } if skew_ms.unsigned_abs() > SKEW_MS => {
+            let words = format!(
+                "the clock of {} and the one here differ by {} s; check which one is wrong before writing",
+                peer.short(),
+                skew_ms.unsigned_abs() / 1000
+            );
+            vec![Event::Notice { code: "clock", words }]
+        }
+        Inner::Moved { conn: _, peer, url, at_ms } => {
+            let (peer, url, at_ms) = (*peer, url.clone(), *at_ms);
+            let words = format!("relay {} has moved to {url}; it is used from now on", peer.short());
+            let _ = actor.call(move |node, _| node.remember_relay(&url, &peer, at_ms)).await;
+            vec![Event::Notice { code: "moved", words }]
+        }
+        Inner::Equivocation { conversation, author } => {
+            let words = format!(
+                "device {} has written two messages for one place in conversation {}; both are kept",
+                author.short(),
+                conversation.short()
+            );
+            vec![Event::Notice { code: "equivocation", words }]
+        }
+        Inner::TailLost => {
+            let words = "a peer knew messages of this device that were missing here (a restored backup?); they are back";
+            vec![Event::Notice { code: "tail-lost", words: words.into() }]
+        }
+        Inner::AcksLost { peer } => {
+            let words = format!("{} no longer has what it once confirmed; it is filled again", peer.short());
+            vec![Event::Notice { code: "acks-lost", words }]
+        }
+        Inner::Authenticated { .. } | Inner::Acked { .. } => Vec::new(),
+    }
+}
+
+/// Clocks that differ by more **milliseconds** than this are worth a warning.
+const SKEW_MS: u64 = 60_000;
+
+pub(crate) async fn listen(actor: &Actor, address: &str, device: DeviceId) -> Result<Listening, Error> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let hint = "choose another port, or 0 for any free one";
+        Error::new("listen", format!("cannot listen on {address}: {error}"), hint)
+    })?;
+    let local = listener.local_addr().map_err(|error| Error::new("listen", error.to_string(), ""))?;
+    let mut discovery = if local.ip().is_loopback() { Discovery::off() } else { Discovery::start() };
+    discovery.advertise(local.port(), &device);
+    let hidden = discovery.why_off().map(str::to_owned);
+    let actor = actor.clone();
+    let task = tokio::spawn(async move {
+        let _announced = discovery;
+        loop {
+            let Ok((tcp, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let actor = actor.clone();
+            tokio::spawn(async move {
+                if let Ok(transport) = noise::accept(tcp, noise::HANDSHAKE_TIMEOUT_MS).await {
+                    let _ = serve(&actor, transport).await;
+                }
+            });
+        }
+    });
+    Ok(Listening { address: local, hidden, task })
+}
+
+async fn serve(actor: &Actor, transport: Transport) -> Result<(), Error> {
+    let nonce = actor.call(|node, _| node.random()).await?;
+    let binding = transport.channel_binding().to_vec();
+    let link =
+        Link { initiator: false, expected: None, binding, nonce, scope: Scope::Members, tools: Tools::ALL };
+    let mut running = link::run(actor, transport, link).await?;
+    running.finished().await;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Tests of the log from outside: an oracle of a different shape, rules one by one, files, doctor.
+//!
+//! `world.rs` writes ops, `oracle.rs` says what a set of ops means, the rest are the tests. Signatures are not looked at
+//! by the log, so the ones here are dummies.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod arrivals;
+mod branches;
+mod doctor;
+mod files;
+mod oracle;
+mod order;
+mod own;
+mod ranges;
+mod roster;
+mod waiting;
+mod world;

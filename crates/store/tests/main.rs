@@ -1,0 +1,15 @@
+//! Tests of the views from outside: a naive model, random orders of arrival, windows, late marks, repairs.
+//!
+//! `world.rs` writes ops (bodies are the plain padded content; sealing is not this crate's business), `naive.rs` says
+//! what a set of ops means to people, the rest are the tests.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod fold;
+mod imports;
+mod late;
+mod naive;
+mod pages;
+mod repair;
+mod sealed;
+mod timeline;
+mod world;
