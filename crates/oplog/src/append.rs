@@ -346,6 +346,11 @@ impl Batch<'_> {
         }
         if settled {
             if state == State::Delivered {
+                if !readiness.waits.is_empty() {
+                    // An own op that runs ahead of what it names: that is asked for, and will be no head.
+                    self.count_waiting(id, 1)?;
+                    self.wait(op, n, arrival, state, &readiness.waits)?;
+                }
                 self.deliver(op, control, arrival, own, run)?;
                 if self.cache.dropped.contains(&op.id) {
                     self.heads_after_return(&id, n)?;

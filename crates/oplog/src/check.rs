@@ -246,7 +246,10 @@ fn check_waiting(
     complain: &mut dyn FnMut(String),
 ) -> Result<(), LogError> {
     let mut statement =
-        conn.prepare_cached("SELECT arrival, state FROM op WHERE state <> 0 AND conversation = ?1 ORDER BY arrival")?;
+        conn.prepare_cached(
+            "SELECT arrival, state FROM op WHERE conversation = ?1 AND state <> 0 UNION SELECT o.arrival, o.state \
+             FROM missing m JOIN op o ON o.arrival = m.waiter WHERE m.conversation = ?1 ORDER BY 1",
+        )?;
     let mut rows = statement.query([n])?;
     let mut waiting = 0;
     while let Some(row) = rows.next()? {

@@ -2,7 +2,9 @@
 //!
 //! An op is *settled* when everything that it depends on is settled, and it is not early: then it is void if its clock is
 //! not above that of what it depends on, and delivered otherwise. Void ops settle those that depend on them, so the
-//! states are a function of the set (and of the wall clock), not of the order of arrival.
+//! states are a function of the set (and of the wall clock), not of the order of arrival. One exception: what this device
+//! writes is delivered at once, since a writer reads its own writes. It names only what has been delivered here, except
+//! in the join of a newcomer, which names an invitation known from its link.
 //! Not here: storing (`append.rs`).
 
 use crate::append::Run;
@@ -137,12 +139,24 @@ impl Batch<'_> {
                     .conn
                     .prepare_cached("SELECT state FROM op WHERE arrival = ?1")?
                     .query_row([waiter], |row| row.get(0))?;
-                if !more && State::from_sql(state)? == State::Pending {
-                    settled.push_back(self.settle(conversation, n, waiter as u64, State::Pending, run)?);
+                match State::from_sql(state)? {
+                    State::Pending if !more => {
+                        settled.push_back(self.settle(conversation, n, waiter as u64, State::Pending, run)?);
+                    }
+                    State::Delivered | State::Void => self.caught_up(conversation, &id, more)?,
+                    State::Pending | State::Early => {}
                 }
             }
         }
         Ok(())
+    }
+
+    /// `id` is named by an own op that was delivered ahead of it, and that may wait for `more`.
+    fn caught_up(&mut self, conversation: ConversationId, id: &OpId, more: bool) -> Result<(), LogError> {
+        let conn = self.conn;
+        let entry = self.conversation(&conversation)?.ok_or(LogError::UnknownConversation(conversation))?;
+        entry.heads(conn)?.remove(id);
+        if more { Ok(()) } else { self.count_waiting(conversation, -1) }
     }
 
     /// Rows of the ops that wait for `id`, which do not any more.

@@ -25,7 +25,7 @@ pub struct ConversationRow {
     pub sum: Sum,
     /// Arrival of the last one; 0 = none yet.
     pub last_arrival: u64,
-    /// How many of them are pending or early.
+    /// How many of them are pending or early, or own and ahead of what they name (a newcomer's join).
     pub waiting: u64,
 }
 

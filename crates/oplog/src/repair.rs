@@ -338,7 +338,8 @@ impl Batch<'_> {
         conn.prepare_cached(
             "UPDATE conversation SET ops = ?2, sum = ?3, \
              last_arrival = max(last_arrival, (SELECT coalesce(max(arrival), 0) FROM op WHERE conversation = ?1)), \
-             waiting = (SELECT count(*) FROM op WHERE conversation = ?1 AND state IN (1, 2)), \
+             waiting = (SELECT count(*) FROM op WHERE conversation = ?1 AND (state IN (1, 2) OR EXISTS \
+             (SELECT 1 FROM missing WHERE waiter = arrival))), \
              top_hlc = (SELECT coalesce(max(hlc), 0) FROM op WHERE conversation = ?1 AND state = 0) WHERE n = ?1",
         )?
         .execute(params![n, sum.count as i64, sum.to_bytes()])?;
@@ -381,7 +382,11 @@ impl Batch<'_> {
 
     fn rebuild_waits(&mut self, n: i64) -> Result<(), LogError> {
         let conn = self.conn;
-        conn.prepare_cached("DELETE FROM missing WHERE conversation = ?1")?.execute([n])?;
+        // Rows of own ops that run ahead stay: nothing but them tells which these are.
+        conn.prepare_cached(
+            "DELETE FROM missing WHERE conversation = ?1 AND waiter NOT IN (SELECT arrival FROM op WHERE state = 0)",
+        )?
+        .execute([n])?;
         let mut statement =
             conn.prepare_cached("SELECT arrival FROM op WHERE state IN (1, 2) AND conversation = ?1")?;
         let waiting = statement.query_map([n], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;

@@ -18,7 +18,8 @@ pub(crate) const STEPS: &[Step] = &[Step {
     sql: "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
--- kind: NULL until the genesis op is here. sum: of all ids. waiting: ops that are pending or early.
+-- kind: NULL until the genesis op is here. sum: of all ids. waiting: ops that are pending, early, or own and ahead of
+-- what they name.
 -- top_hlc: greatest reading among delivered ops, from which lateness is judged.
 CREATE TABLE conversation (
     n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER, ops INTEGER NOT NULL, sum BLOB NOT NULL,
@@ -48,7 +49,7 @@ CREATE INDEX op_order ON op (conversation, hlc, prefix);
 CREATE INDEX op_log ON op (log, seq);
 CREATE INDEX op_waiting ON op (state, hlc) WHERE state <> 0;
 
--- What a pending or early op waits for.
+-- What a pending or early op waits for; and what an own op names that is not here yet.
 CREATE TABLE missing (
     conversation INTEGER NOT NULL, prefix INTEGER NOT NULL, id BLOB NOT NULL, waiter INTEGER NOT NULL,
     PRIMARY KEY (conversation, prefix, id, waiter)) STRICT, WITHOUT ROWID;

@@ -47,10 +47,10 @@ fn every_kind_of_damage_is_found() {
         ("UPDATE op SET body = CAST(x'00' || substr(body, 2) AS BLOB) WHERE arrival = 20", vec!["ids"]),
         ("UPDATE op SET body = substr(body, 2) WHERE arrival = 20", vec!["ids"]),
         ("UPDATE op SET epoch = 5 WHERE arrival = 20", vec!["ids"]),
-        ("UPDATE op SET parents = NULL WHERE arrival = 20", vec!["heads", "ids"]),
+        ("UPDATE op SET parents = NULL WHERE arrival = 20", vec!["ids"]),
         (
             "UPDATE op SET id = CAST(substr(id, 1, 31) || x'00' AS BLOB) WHERE arrival = 20",
-            vec!["arrivals", "digest", "heads", "ids", "logs"],
+            vec!["arrivals", "digest", "ids"],
         ),
         ("UPDATE op SET prefix = prefix + 1 WHERE arrival = 20", vec!["digest", "ids"]),
         ("UPDATE op SET signature = x'01' WHERE arrival = 20", vec!["ids"]),
@@ -102,7 +102,8 @@ fn a_torn_index_is_found() {
     drop(conn);
     let log = tombolo_oplog::Log::open(tombolo_oplog::Open::new(path, 1)).unwrap();
     let store = Store { folder, log };
-    assert!(failing(&store).contains("sqlite"));
+    let findings = store.log.check(&mut |_| {}).unwrap();
+    assert!(findings.iter().any(|finding| finding.check == "sqlite" && !finding.ok), "{findings:?}");
 }
 
 /// What is damaged is dropped, comes back from a peer, and everything is as it was.

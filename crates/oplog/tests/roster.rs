@@ -241,16 +241,23 @@ fn a_newcomer_joins_before_it_knows_the_conversation() {
     let mut fold = Remember::default();
     let appended = store.append_with(std::slice::from_ref(&join), None, NOW_MS, &mut fold);
     let id = script.conversation;
-    assert_eq!((appended.stored.len(), appended.waiting, appended.granted.len()), (1, 1, 1), "{appended:?}");
+    assert_eq!((appended.stored.len(), appended.waiting, appended.granted.len()), (1, 0, 1), "an own op is delivered at once");
     assert_eq!(store.log.conversation(&id).unwrap().unwrap().kind, None);
     assert_eq!(store.log.missing(&id, 9).unwrap(), vec![invite.op.id]);
+    assert_eq!(store.log.conversation(&id).unwrap().unwrap().waiting, 1, "but it is known to be ahead");
+    store.assert_healthy();
+    let mut batch = store.log.batch().unwrap();
+    batch.rebuild(&id).unwrap();
+    batch.commit().unwrap();
+    store.assert_healthy();
+    assert_eq!(store.log.missing(&id, 9).unwrap(), vec![invite.op.id], "a repair does not forget it");
     assert_eq!(store.log.shared_with(&device(2)).unwrap(), vec![(id, 1)]);
     let tail = store.log.tail(&id, &device(2)).unwrap().unwrap();
     assert_eq!((tail.seq, tail.id), (1, join.op.id));
     let rest = script.written[..3].to_vec();
     let appended = store.append_with(&rest, Some(250), NOW_MS, &mut fold);
-    assert_eq!((appended.stored.len(), appended.delivered, appended.waiting), (3, 4, 0));
-    assert_eq!(fold.delivered, vec![script.genesis, invite.op.id, join.op.id, text.op.id]);
+    assert_eq!((appended.stored.len(), appended.delivered, appended.waiting), (3, 3, 0));
+    assert_eq!(fold.delivered, vec![join.op.id, script.genesis, invite.op.id, text.op.id]);
     assert!(!appended.tail_lost);
     assert_eq!(store.log.conversation(&id).unwrap().unwrap().kind, Some(Kind::Group));
     assert_eq!(fold.controls, 3);
@@ -258,6 +265,8 @@ fn a_newcomer_joins_before_it_knows_the_conversation() {
     other.take(&script.written);
     assert_eq!(store.log.proof(&id).unwrap(), other.log.proof(&id).unwrap());
     assert_eq!(store.nodes(), other.nodes());
+    assert_eq!(store.log.heads(&id).unwrap(), other.log.heads(&id).unwrap());
+    assert_eq!(store.log.conversation(&id).unwrap().unwrap().waiting, 0);
     store.assert_healthy();
 }
 

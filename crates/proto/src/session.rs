@@ -445,7 +445,7 @@ impl Session {
             Input::Changed => {}
             Input::Granted(conversation) => {
                 if self.phase == Phase::Running {
-                    self.jobs.push_back(Job::everything(conversation, Tool::Cursor));
+                    self.jobs.push_back(Job::granted(conversation));
                 }
             }
             Input::Presence { conversation, payload } => {

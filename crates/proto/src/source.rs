@@ -84,8 +84,14 @@ pub trait Source {
     /// Ops that `peer` may see, did not bring itself, and that arrived after `after` and not after `through`; at most
     /// about `bytes_max` bytes of bodies.
     fn arrivals(&self, peer: &DeviceId, after: u64, through: u64, bytes_max: usize) -> Result<Arrivals, Self::Error>;
-    /// Everything held of a conversation that arrived after a position, for a peer that has nothing of it.
-    fn everything(&self, conversation: &ConversationId, after: u64, bytes_max: usize) -> Result<Arrivals, Self::Error>;
+    /// Everything held of a conversation that arrived after a position, but for what `not_from` brought.
+    fn everything(
+        &self,
+        conversation: &ConversationId,
+        after: u64,
+        not_from: Option<&DeviceId>,
+        bytes_max: usize,
+    ) -> Result<Arrivals, Self::Error>;
     /// Heights of all logs of a conversation, sorted by log.
     fn heights(&self, conversation: &ConversationId) -> Result<Vec<Height>, Self::Error>;
     /// Ops of a run, ascending; at most about `bytes_max` bytes of bodies.

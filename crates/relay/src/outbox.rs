@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
-use tombolo_proto::{Fault, Frame};
+use tombolo_proto::Frame;
 
 /// **Bytes** that a queued frame costs beside its own.
 const FRAME_COST: usize = 64;
@@ -131,12 +131,7 @@ impl GivenUp {
     }
 }
 
-/// A farewell for a fault that this relay found outside of a session.
-pub(crate) fn farewell(fault: &Fault) -> Vec<u8> {
-    bye(fault.code(), &fault.to_string())
-}
-
-/// A farewell.
+/// A farewell that no session says.
 pub(crate) fn bye(code: &str, words: &str) -> Vec<u8> {
     Frame::Bye { code: code.into(), words: words.into() }.to_bytes()
 }
@@ -182,8 +177,7 @@ mod tests {
 
     #[test]
     fn farewells_are_frames() {
-        let fault = Fault::FrameTooLarge { bytes: 2, max: 1 };
-        let Ok(Frame::Bye { code, .. }) = Frame::from_bytes(&farewell(&fault)) else { panic!("a farewell") };
-        assert_eq!(code, "frame_too_large");
+        let said = Frame::from_bytes(&bye(SLOW_READER, SLOW_READER_WORDS)).unwrap();
+        assert_eq!(said, Frame::Bye { code: SLOW_READER.into(), words: SLOW_READER_WORDS.into() });
     }
 }

@@ -30,6 +30,11 @@ impl Marks {
         self.peers.entry(peer).or_default().cursor = Some(cursor);
     }
 
+    /// How far a peer has been read, if that is not on disk yet.
+    pub(crate) fn cursor(&self, peer: &DeviceId) -> Option<Cursor> {
+        self.peers.get(peer)?.cursor
+    }
+
     pub(crate) fn acked(&mut self, peer: DeviceId, position: u64) {
         let acked = &mut self.peers.entry(peer).or_default().acked;
         *acked = Some(acked.unwrap_or(0).max(position));

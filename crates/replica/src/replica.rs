@@ -356,7 +356,8 @@ impl<F: Fold> Replica<F> {
     /// Feeds one session and takes what it wants done.
     fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, conn: id.0 };
+        let view =
+            View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
         let ctx =
             Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
         conn.session.handle(input, &ctx);
@@ -516,6 +517,14 @@ impl<F: Fold> Replica<F> {
             }
             all_granted.extend(granted.iter().copied());
         }
+        // And before the acknowledgement, so that the newcomer is not told that all was sent.
+        for (conversation, device) in &all_granted {
+            for id in self.ids() {
+                if self.conns.get(&id).and_then(|conn| conn.session.peer()) == Some(*device) {
+                    self.step(id, Input::Granted(*conversation), now);
+                }
+            }
+        }
         for (conn, number, tool, stored, refused, _) in results {
             grew |= !stored.is_empty();
             let count = stored.values().map(Vec::len).sum::<usize>() as u64;
@@ -527,11 +536,6 @@ impl<F: Fold> Replica<F> {
             self.step(conn, Input::Persisted { number, stored: count, refused }, now);
         }
         for (conversation, device) in all_granted {
-            for id in self.ids() {
-                if self.conns.get(&id).and_then(|conn| conn.session.peer()) == Some(device) {
-                    self.step(id, Input::Granted(conversation), now);
-                }
-            }
             self.out.push_back(Output::Event(Event::Granted { conversation, device }));
         }
         if grew {

@@ -4,7 +4,7 @@
 //! from the arrivals since (about 0.3 microseconds an op) when a search needs them, and stored again with the next
 //! transaction. An append costs nothing for them; ARCHITECTURE.md has the comparison.
 
-use crate::Scope;
+use crate::{Marks, Scope};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -52,6 +52,7 @@ pub struct View<'a> {
     pub(crate) log: &'a Reader,
     pub(crate) memory: &'a Memory,
     pub(crate) scope: &'a Scope,
+    pub(crate) marks: &'a Marks,
     pub(crate) conn: u64,
 }
 
@@ -133,7 +134,13 @@ impl Source for View<'_> {
     }
 
     fn peer_cursor(&self, peer: &DeviceId) -> Result<Option<Cursor>, LogError> {
-        Ok(self.log.peer(peer)?.and_then(|peer| peer.cursor).map(|cursor| Cursor {
+        // A mark that has not reached the disk yet counts for this process.
+        let stored = || -> Result<_, LogError> { Ok(self.log.peer(peer)?.and_then(|peer| peer.cursor)) };
+        let cursor = match self.marks.cursor(peer) {
+            Some(cursor) => Some(cursor),
+            None => stored()?,
+        };
+        Ok(cursor.map(|cursor| Cursor {
             incarnation: cursor.incarnation,
             position: cursor.position,
             chain: cursor.chain,
@@ -165,12 +172,18 @@ impl Source for View<'_> {
         Ok(Arrivals { ops: found.into_iter().map(|(_, op)| op).collect(), through: reached })
     }
 
-    fn everything(&self, conversation: &ConversationId, after: u64, bytes_max: usize) -> Result<Arrivals, LogError> {
+    fn everything(
+        &self,
+        conversation: &ConversationId,
+        after: u64,
+        not_from: Option<&DeviceId>,
+        bytes_max: usize,
+    ) -> Result<Arrivals, LogError> {
         let found = self.log.arrivals(&ArrivalQuery {
             after,
             through: u64::MAX,
             conversations: &[(*conversation, 0)],
-            not_from: None,
+            not_from: not_from.copied(),
             limit_ops: OPS_PER_BATCH,
             limit_bytes: bytes_max,
         })?;

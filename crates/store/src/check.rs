@@ -5,9 +5,10 @@
 
 use crate::Place;
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
-use crate::views::{Content, Mark, Views};
+use crate::views::{Mark, Views};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::content::Content;
 use tombolo_model::{Class, ConversationId, DeviceId, Hlc, Op, OpId};
 use tombolo_oplog::{ArrivalQuery, Batch, LogError, Reader, State};
 
@@ -36,11 +37,7 @@ pub enum Mismatch {
 ///
 /// # Errors
 /// [`LogError`] of SQLite: the batch is to be given up, and the views stay as they were.
-pub fn rebuild(
-    views: &mut Views,
-    batch: &mut Batch<'_>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), LogError> {
+pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LogError> {
     let reader = batch.reads()?;
     let tx = batch.transaction()?;
     let late = late_marks(tx)?;
@@ -56,11 +53,7 @@ pub fn rebuild(
 ///
 /// # Errors
 /// [`LogError`] of SQLite.
-pub fn compare(
-    views: &Views,
-    reader: &Reader,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<Mismatch>, LogError> {
+pub fn compare(views: &Views, reader: &Reader, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Mismatch>, LogError> {
     let conn = reader.connection()?;
     let mut expected = Expected::default();
     walk(reader, progress, &mut |arrival, op| expected.look_at(conn, views, arrival, op))?;
@@ -219,7 +212,9 @@ impl Expected {
         for row in reader.conversations()? {
             let expected = self.titles.remove(&row.id).map(|(hlc, id, title)| (title, hlc, id));
             let live: Option<(String, i64, [u8; 32])> = conn
-                .prepare_cached("SELECT title, hlc, id FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)")?
+                .prepare_cached(
+                    "SELECT title, hlc, id FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)",
+                )?
                 .query_row([row.id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()?;
             if live.map(|(title, hlc, id)| (title, Hlc(hlc as u64), OpId(id))) != expected {

@@ -24,4 +24,4 @@ pub use check::{Mismatch, compare, rebuild};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};
 pub use schema::COMPONENT;
-pub use views::{Content, Opener, Views, mark_seen};
+pub use views::{Opener, Views, mark_seen};

@@ -202,9 +202,8 @@ pub fn unread(reader: &Reader, conversation: &ConversationId, own: &DeviceId) ->
     let mut statement = conn.prepare_cached(
         "SELECT c.n, s.at, s.id FROM conversation c LEFT JOIN seen s ON s.conversation = c.n WHERE c.id = ?1",
     )?;
-    let found: Option<(i64, Option<i64>, Option<Vec<u8>>)> = statement
-        .query_row([conversation.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
+    let found: Option<(i64, Option<i64>, Option<Vec<u8>>)> =
+        statement.query_row([conversation.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
     let Some((n, at, id)) = found else { return Ok(0) };
     let mut above = conn.prepare_cached(
         "SELECT count(*) FROM message WHERE conversation = ?1 AND section = 1 AND (at, sub, id) > (?2, 0, ?3) \
@@ -223,9 +222,9 @@ pub fn unread(reader: &Reader, conversation: &ConversationId, own: &DeviceId) ->
 /// # Errors
 /// [`LogError`] of SQLite.
 pub fn seen(reader: &Reader, conversation: &ConversationId) -> Result<Option<Place>, LogError> {
-    let mut statement = reader.connection()?.prepare_cached(
-        "SELECT at, id FROM seen WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)",
-    )?;
+    let mut statement = reader
+        .connection()?
+        .prepare_cached("SELECT at, id FROM seen WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)")?;
     let found: Option<(i64, Vec<u8>)> =
         statement.query_row([conversation.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((at, id)) = found else { return Ok(None) };
@@ -238,9 +237,9 @@ pub fn seen(reader: &Reader, conversation: &ConversationId) -> Result<Option<Pla
 /// # Errors
 /// [`LogError`] of SQLite.
 pub fn title(reader: &Reader, conversation: &ConversationId) -> Result<Option<String>, LogError> {
-    let mut statement = reader.connection()?.prepare_cached(
-        "SELECT title FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)",
-    )?;
+    let mut statement = reader
+        .connection()?
+        .prepare_cached("SELECT title FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)")?;
     Ok(statement.query_row([conversation.as_bytes()], |row| row.get(0)).optional()?)
 }
 

@@ -11,11 +11,9 @@ use crate::Place;
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::fmt;
-use tombolo_model::content::Imported;
+use tombolo_model::content::{Content, Imported};
 use tombolo_model::{Class, ConversationId, DeviceId, Hlc, Op, OpId};
 use tombolo_oplog::{Delivered, Fold, LogError, Reader};
-
-pub use tombolo_model::content::Content;
 
 /// Opens sealed bodies. The client gives one in; this crate holds no keys.
 pub trait Opener: Send {
@@ -46,10 +44,7 @@ pub(crate) enum Mark {
         written: bool,
     },
     /// As it was.
-    Keep {
-        late: i64,
-        came_ms: Option<i64>,
-    },
+    Keep { late: i64, came_ms: Option<i64> },
 }
 
 impl Views {
@@ -268,12 +263,7 @@ fn put_name(tx: &Transaction<'_>, op: &Op, arrival: u64, name: &str) -> Result<(
     Ok(())
 }
 
-fn put_imported(
-    tx: &Transaction<'_>,
-    op: &Op,
-    arrival: u64,
-    imported: &Imported,
-) -> Result<(), rusqlite::Error> {
+fn put_imported(tx: &Transaction<'_>, op: &Op, arrival: u64, imported: &Imported) -> Result<(), rusqlite::Error> {
     if insert_imported(tx, op, arrival, imported)? {
         return Ok(());
     }
@@ -291,12 +281,7 @@ fn put_imported(
 }
 
 /// Says whether the key was free.
-fn insert_imported(
-    tx: &Transaction<'_>,
-    op: &Op,
-    arrival: u64,
-    imported: &Imported,
-) -> Result<bool, rusqlite::Error> {
+fn insert_imported(tx: &Transaction<'_>, op: &Op, arrival: u64, imported: &Imported) -> Result<bool, rusqlite::Error> {
     let place = Place::imported(imported.time_ms, Hlc(op.header.hlc.0), op.id);
     let mut statement = tx.prepare_cached(
         "INSERT INTO message \

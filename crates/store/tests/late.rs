@@ -96,7 +96,7 @@ fn at_one_reading_the_id_decides_what_is_late() {
         store.take(&[a]);
         let shown = store.all(&group.conversation);
         look(&mut store, &group, &shown);
-        store.take(&[b.clone()]);
+        store.take(std::slice::from_ref(&b));
         let late: Vec<OpId> =
             store.all(&group.conversation).iter().filter(|m| m.late.is_some()).map(Message::id).collect();
         assert_eq!(late, if above { vec![] } else { vec![b.op.id] });

@@ -17,11 +17,14 @@ pub struct Shown {
     pub names: BTreeMap<u8, String>,
 }
 
+/// Place (claimed time, clock, id), who, text.
+type Kept = ((u64, Hlc, OpId), String, String);
+
 pub fn shown(ops: &[Op]) -> Shown {
     let mut ops: Vec<&Op> = ops.iter().filter(|op| op.header.class == Class::Content).collect();
     ops.sort_by_key(|op| (op.header.hlc, op.id));
     let mut shown = Shown::default();
-    let mut imported: BTreeMap<[u8; 16], ((u64, Hlc, OpId), String, String)> = BTreeMap::new();
+    let mut imported: BTreeMap<[u8; 16], Kept> = BTreeMap::new();
     let mut native = Vec::new();
     for op in ops {
         match Content::from_padded(op.body.as_ref().unwrap()).unwrap() {

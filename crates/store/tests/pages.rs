@@ -118,8 +118,7 @@ fn a_window_is_read_from_the_index_alone() {
                  ORDER BY m.section {order}, m.at {order}, m.sub {order}, m.id {order} LIMIT 50"
             ))
             .unwrap();
-        let plan: Vec<String> =
-            statement.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        let plan: Vec<String> = statement.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains("SEARCH m USING PRIMARY KEY (conversation=?"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");

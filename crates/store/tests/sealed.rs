@@ -24,7 +24,11 @@ fn without_a_key_messages_are_sealed_until_it_comes() {
     let batch = store.log.batch().unwrap();
     tombolo_store::mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place).unwrap();
     batch.commit().unwrap();
-    store.take(&[group.text(1, 50, "late"), group.say(1, 150, &Content::Title("t".into())), group.say(1, 160, &line(1))]);
+    store.take(&[
+        group.text(1, 50, "late"),
+        group.say(1, 150, &Content::Title("t".into())),
+        group.say(1, 160, &line(1)),
+    ]);
     let sealed = store.all(&group.conversation);
     assert_eq!(sealed.len(), 4);
     assert!(sealed.iter().all(|message| message.kind == MessageKind::Sealed && message.text.is_empty()));

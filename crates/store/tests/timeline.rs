@@ -60,7 +60,10 @@ fn days_and_sections_are_divided() {
         message(4, 3 * DAY_MS + 6, 1),
         message(5, 4 * DAY_MS, 2),
     ];
-    assert_eq!(words(&items(&messages, &[], None)), ["imported", "day 0", "1", "day 3", "2", "day 3", "3", "4", "day 4", "5"]);
+    assert_eq!(
+        words(&items(&messages, &[], None)),
+        ["imported", "day 0", "1", "day 3", "2", "day 3", "3", "4", "day 4", "5"]
+    );
     assert_eq!(words(&items(&[], &[], None)), [""; 0]);
 }
 
@@ -128,7 +131,8 @@ fn window() -> impl Strategy<Value = Vec<Item>> {
                 message
             })
             .collect();
-        let gaps = [Gap { after: Hlc::new(2 * DAY_MS, 0), before: Hlc::new(3 * DAY_MS, 0), missing: 3, authors: vec![] }];
+        let gaps =
+            [Gap { after: Hlc::new(2 * DAY_MS, 0), before: Hlc::new(3 * DAY_MS, 0), missing: 3, authors: vec![] }];
         let seen = seen.map(|at| Place::native(Hlc::new(at / 8 * DAY_MS + at, 0), id(at)));
         let window = Window { messages: &messages, gaps: &gaps[..(zone as usize % 2)], seen, own: device(2) };
         build(&window, &|_| zone * 3_600)

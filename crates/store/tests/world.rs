@@ -137,6 +137,8 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let log = Log::open(Open { path, vfs: None, random: 5, components: &[COMPONENT] }).unwrap();
+        // Nothing here is about power cuts, and hundreds of stores are made.
+        log.connection().unwrap().execute_batch("PRAGMA synchronous = OFF").unwrap();
         let has_key = Arc::new(AtomicBool::new(true));
         let views = Views::new(Box::new(Plain(has_key.clone())), device(OWN));
         Self { _folder: folder, log, views, has_key, now_ms: NOW_MS }

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::frame::{Frame, Hello, Resume};
 use crate::session::sending::Job;
 use crate::source::{Cursor, Source};
-use crate::{Tool, limit};
+use crate::limit;
 use alloc::string::String;
 use alloc::vec::Vec;
 use tombolo_model::crypto::{DOMAIN_MOVED, DOMAIN_SESSION};
@@ -144,7 +144,7 @@ impl Session {
             self.out.push_back(Output::Acked { position });
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
-                    self.jobs.push_back(Job::everything(conversation, Tool::Cursor));
+                    self.jobs.push_back(Job::granted(conversation));
                 }
             }
         } else if resume.count == 0 && usable {
@@ -159,8 +159,13 @@ impl Session {
             self.sent_position = cursor.position;
         }
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
-        let blind = |read: bool, count: u64| !usable || (!read && count > 0);
-        let search_now = !equal && (blind(known.is_some(), resume.count) || blind(read.is_some(), count));
+        // A direction is streamed when its reader's cursor fits or its reader has nothing; otherwise, if its writer has
+        // something, only a search can tell what is missing.
+        let unstreamed = |read: bool, reader_count: u64, writer_count: u64| {
+            writer_count > 0 && !(usable && (read || reader_count == 0))
+        };
+        let search_now = !equal
+            && (unstreamed(known.is_some(), resume.count, count) || unstreamed(read.is_some(), count, resume.count));
         self.peer_resume = Some(resume);
         self.retry_ms = ctx.now.mono_ms + super::RETRY_MS;
         if search_now && self.config.initiator {

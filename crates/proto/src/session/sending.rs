@@ -23,14 +23,20 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 enum What {
-    Everything { after: u64 },
+    Everything { after: u64, granted: bool },
     Run(Run),
     Prefixes(Vec<u64>),
 }
 
 impl Job {
+    /// All of a conversation, for a peer that has nothing of it.
     pub(super) fn everything(conversation: ConversationId, tool: Tool) -> Self {
-        Self { conversation, tool, what: What::Everything { after: 0 } }
+        Self { conversation, tool, what: What::Everything { after: 0, granted: false } }
+    }
+
+    /// All of a conversation but what the peer brought itself: it has just gained access.
+    pub(super) fn granted(conversation: ConversationId) -> Self {
+        Self { conversation, tool: Tool::Cursor, what: What::Everything { after: 0, granted: true } }
     }
 
     pub(super) fn run(conversation: ConversationId, tool: Tool, run: Run) -> Self {
@@ -96,10 +102,11 @@ impl Session {
             return Ok(());
         }
         let (ops, rest) = match what {
-            What::Everything { after } => {
-                let arrivals = ctx.source.everything(&conversation, after, BATCH_BYTES).map_err(local)?;
+            What::Everything { after, granted } => {
+                let not_from = granted.then_some(&self.peer);
+                let arrivals = ctx.source.everything(&conversation, after, not_from, BATCH_BYTES).map_err(local)?;
                 let more = !arrivals.ops.is_empty();
-                (arrivals.ops, more.then_some(What::Everything { after: arrivals.through }))
+                (arrivals.ops, more.then_some(What::Everything { after: arrivals.through, granted }))
             }
             What::Run(run) => {
                 let ops = ctx.source.run(&conversation, &run, BATCH_BYTES).map_err(local)?;
