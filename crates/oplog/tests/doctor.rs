@@ -52,7 +52,7 @@ fn every_kind_of_damage_is_found() {
             "UPDATE op SET id = CAST(substr(id, 1, 31) || x'00' AS BLOB) WHERE arrival = 20",
             vec!["arrivals", "digest", "ids"],
         ),
-        ("UPDATE op SET prefix = prefix + 1 WHERE arrival = 20", vec!["digest", "ids"]),
+        ("UPDATE op SET prefix = prefix + 1 WHERE arrival = 20", vec!["ids"]),
         ("UPDATE op SET signature = x'01' WHERE arrival = 20", vec!["ids"]),
         // The chain of arrivals, and an arrival that is gone.
         ("UPDATE op SET chain = zeroblob(16) WHERE arrival = 20", vec!["arrivals"]),

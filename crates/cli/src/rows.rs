@@ -1,0 +1,273 @@
+//! What `--json` prints: one object a line. Names and types of fields are a promise to scripts; new fields may come,
+//! none changes.
+//!
+//! | command | object |
+//! |---|---|
+//! | `init` | `account`, `device`: 64 hex digits |
+//! | `new`, `accept` | `conversation`: 32 hex digits |
+//! | `invite` | `link`, `conversation` |
+//! | `invites` | `conversation`, `key`, `uses`, `used`, `expires` (ISO time, or null), `revoked` |
+//! | `list` | `conversation`, `title`, `unread`, `ops` |
+//! | `send` | `id`, `token`, a message |
+//! | `messages` | `id`, `author` (device), `name`, `text`, `hlc` (number), `time` (ISO, UTC), `state` (`local`, `held`, `received`, `imported`, `sealed`), `late` |
+//! | `sync` | `ops_in`, `ops_out`, `bytes_in`, `bytes_out`, `round_trips`, `proven`, `found_by` (`cursor`, `heights`, `sketch`, `ranges`) |
+//! | `watch` | `event`, and what belongs to it: see [`Happening`] |
+//! | `listen` | `listening`: HOST:PORT |
+//! | `digest` | `conversation`, `digest` (64 hex digits), `ops` |
+//! | `import` | `imported`, `skipped` |
+//! | `export` | `t` (seconds since 1970), `who`, `text`, a message (also without `--json`) |
+//! | `doctor` | `check`, `ok`, `detail` |
+//!
+//! Not here: what people read (`show.rs`).
+
+use crate::calendar::iso;
+use crate::door::{self, ConversationRow, DigestRow, Event, InviteRow, Line, Sent, SyncReport};
+use serde::Serialize;
+use serde_json::Number;
+use std::fmt::Write as _;
+
+#[derive(Serialize)]
+pub(crate) struct ProfileRow {
+    pub(crate) account: String,
+    pub(crate) device: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Conversation {
+    pub(crate) conversation: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Link {
+    pub(crate) link: String,
+    pub(crate) conversation: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Invite {
+    pub(crate) conversation: String,
+    pub(crate) key: String,
+    pub(crate) uses: u32,
+    pub(crate) used: u32,
+    pub(crate) expires: Option<String>,
+    pub(crate) revoked: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Listed {
+    pub(crate) conversation: String,
+    pub(crate) title: String,
+    pub(crate) unread: u64,
+    pub(crate) ops: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct SentRow {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) author: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) hlc: u64,
+    pub(crate) time: String,
+    pub(crate) state: &'static str,
+    pub(crate) late: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FoundBy {
+    pub(crate) cursor: u64,
+    pub(crate) heights: u64,
+    pub(crate) sketch: u64,
+    pub(crate) ranges: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Synced {
+    pub(crate) ops_in: u64,
+    pub(crate) ops_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) round_trips: u64,
+    pub(crate) proven: bool,
+    pub(crate) found_by: FoundBy,
+}
+
+/// A line of `watch`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Happening {
+    /// A relay or device is connected.
+    Connected { with: String },
+    /// A connection ended; it is tried again.
+    Disconnected { with: String, reason: String },
+    /// A message was stored: all fields of `messages`, and `conversation`.
+    Message {
+        conversation: String,
+        #[serde(flatten)]
+        message: Message,
+    },
+    /// Both sides hold the same ops, this many.
+    Proven { with: String, ops: u64 },
+    /// Somebody is `here` or `typing`.
+    Presence { conversation: String, device: String, what: String },
+    /// A device takes part from now on.
+    Joined { conversation: String, device: String },
+    /// Something that a person should know.
+    Notice { code: &'static str, words: String },
+}
+
+#[derive(Serialize)]
+pub(crate) struct ListeningRow {
+    pub(crate) listening: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Digest {
+    pub(crate) conversation: String,
+    pub(crate) digest: String,
+    pub(crate) ops: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Imported {
+    pub(crate) imported: u64,
+    pub(crate) skipped: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Exported {
+    pub(crate) t: Number,
+    pub(crate) who: String,
+    pub(crate) text: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Finding {
+    pub(crate) check: String,
+    pub(crate) ok: bool,
+    pub(crate) detail: String,
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+impl From<&ConversationRow> for Listed {
+    fn from(row: &ConversationRow) -> Self {
+        Self { conversation: row.id.to_string(), title: row.title.clone(), unread: row.unread, ops: row.ops }
+    }
+}
+
+impl From<&InviteRow> for Invite {
+    fn from(row: &InviteRow) -> Self {
+        Self {
+            conversation: row.conversation.to_string(),
+            key: hex(&row.key),
+            uses: row.uses,
+            used: row.used,
+            expires: (row.expires_ms > 0).then(|| iso(row.expires_ms)),
+            revoked: row.revoked,
+        }
+    }
+}
+
+impl From<&Sent> for SentRow {
+    fn from(sent: &Sent) -> Self {
+        Self { id: sent.id.to_string(), token: sent.token.to_string() }
+    }
+}
+
+impl From<&door::Message> for Message {
+    fn from(message: &door::Message) -> Self {
+        Self {
+            id: message.id.to_string(),
+            author: message.author.to_string(),
+            name: message.name.clone(),
+            text: message.text.clone(),
+            hlc: message.hlc,
+            time: iso(message.time_ms),
+            state: message.state.word(),
+            late: message.late,
+        }
+    }
+}
+
+impl From<&SyncReport> for Synced {
+    fn from(report: &SyncReport) -> Self {
+        let found = &report.found_by;
+        Self {
+            ops_in: report.ops_in,
+            ops_out: report.ops_out,
+            bytes_in: report.bytes_in,
+            bytes_out: report.bytes_out,
+            round_trips: report.round_trips,
+            proven: report.proven,
+            found_by: FoundBy {
+                cursor: found.cursor,
+                heights: found.heights,
+                sketch: found.sketch,
+                ranges: found.ranges,
+            },
+        }
+    }
+}
+
+impl From<&Event> for Happening {
+    fn from(event: &Event) -> Self {
+        match event {
+            Event::Connected { with } => Self::Connected { with: with.clone() },
+            Event::Disconnected { with, reason } => {
+                Self::Disconnected { with: with.clone(), reason: reason.clone() }
+            }
+            Event::Message { conversation, message } => {
+                Self::Message { conversation: conversation.to_string(), message: message.as_ref().into() }
+            }
+            Event::Proven { with, ops } => Self::Proven { with: with.clone(), ops: *ops },
+            Event::Presence { conversation, device, what } => Self::Presence {
+                conversation: conversation.to_string(),
+                device: device.to_string(),
+                what: what.clone(),
+            },
+            Event::Joined { conversation, device } => {
+                Self::Joined { conversation: conversation.to_string(), device: device.to_string() }
+            }
+            Event::Notice { code, words } => Self::Notice { code, words: words.clone() },
+        }
+    }
+}
+
+impl From<&DigestRow> for Digest {
+    fn from(row: &DigestRow) -> Self {
+        Self { conversation: row.conversation.to_string(), digest: hex(&row.digest), ops: row.ops }
+    }
+}
+
+impl From<&Line> for Exported {
+    fn from(line: &Line) -> Self {
+        let whole = || Number::from(line.time_ms / 1_000);
+        let t = if line.time_ms % 1_000 == 0 {
+            whole()
+        } else {
+            Number::from_f64(line.time_ms as f64 / 1_000.0).unwrap_or_else(whole)
+        };
+        Self { t, who: line.who.clone(), text: line.text.clone() }
+    }
+}
+
+impl From<&door::Finding> for Finding {
+    fn from(finding: &door::Finding) -> Self {
+        Self { check: finding.check.clone(), ok: finding.ok, detail: finding.detail.clone() }
+    }
+}
