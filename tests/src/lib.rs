@@ -1,3 +1,6 @@
 //! The world in one process, integration, benches, replays.
 
+pub mod bench;
 pub mod pair;
+pub mod power;
+pub mod sim;

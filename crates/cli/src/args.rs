@@ -119,6 +119,9 @@ pub(crate) enum Command {
         /// One attempt; do not wait for a relay that is not there
         #[arg(long)]
         once: bool,
+        /// Believe a relay whose key is another than before: it was replaced on purpose
+        #[arg(long)]
+        trust: bool,
     },
     /// Stay connected and print what happens
     Watch {

@@ -11,9 +11,12 @@ use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
-    ConversationId, ConversationRow, Created, DigestRow, Event, Finding, InviteRow, Kind, Line, Listening, Message,
+    ConversationId, ConversationRow, Created, DigestRow, Event, Finding, InviteRow, Line, Listening, Message,
     MessageState, Progress, Sent, Standing, SyncOptions, SyncReport,
 };
+
+#[cfg(test)]
+pub(crate) use tombolo_client::Kind;
 
 /// Names a file with further certificates to believe, for relays with their own.
 const CERTIFICATES: &str = "TOMBOLO_CERTIFICATES";

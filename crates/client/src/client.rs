@@ -9,6 +9,7 @@ use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
 use crate::transport::tls::Tls;
 use crate::watch::{self, Listening};
+use crate::timeline::{self, Timeline};
 use crate::{Error, SystemEntropy, doctor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -201,6 +202,20 @@ impl Client {
         before: Option<String>,
     ) -> Result<Vec<Message>, Error> {
         self.actor.call(move |node, _| node.messages(&conversation, limit, before.as_deref(), true)).await?
+    }
+
+    /// The newest `limit` messages of a conversation as items, and keyed diffs from then on. `offset_s` says how many
+    /// **seconds** local time is ahead of UTC.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn timeline(
+        &self,
+        conversation: ConversationId,
+        limit: usize,
+        offset_s: i32,
+    ) -> Result<Timeline, Error> {
+        timeline::open(&self.actor, conversation, limit, offset_s).await
     }
 
     /// Brings messages in from elsewhere; returns how many were new and how many were skipped.

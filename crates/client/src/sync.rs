@@ -85,7 +85,7 @@ pub(crate) async fn dial(
     let nonce = actor.call(|node, _| node.random()).await?;
     let (expected, scope) = match target {
         Target::Relay { url, key, all } => (*key, Scope::Relay { url: url.clone(), all: *all }),
-        Target::Peer { .. } => (None, Scope::Members),
+        Target::Peer { .. } => (None, Scope::Dialled),
     };
     let binding = transport.channel_binding().to_vec();
     let link = Link { initiator: true, expected, binding, nonce, scope, tools: tools.unwrap_or(Tools::ALL) };

@@ -333,7 +333,7 @@ impl Batch<'_> {
         let settled = state.is_settled();
         self.cache.recent.put(&op.id, Known { conversation: n, hlc: header.hlc, settled });
         let entry = self.conversation(&id)?.ok_or(LogError::UnknownConversation(id))?;
-        entry.tree(conn)?.insert(conn, n, op.key(), &op.id)?;
+        entry.tree(conn)?.insert(conn, n, op.key(), &op.id, arrival)?;
         entry.sum.add(&op.id);
         entry.last_arrival = arrival;
         if !settled {
@@ -396,11 +396,10 @@ impl Batch<'_> {
         let prev = (!prev_known).then_some(header.prev.as_bytes());
         // The hash of a held body is computed again on the way out; that of an empty one too.
         let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
-        let extension = (!header.extension.is_empty()).then_some(&header.extension);
         let mut statement = self.conn.prepare_cached(
-            "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, version, class, epoch, \
-             expires_ms, body_len, id, chain, prev, parents, erases, extension, body_hash, signature, body) VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+            "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, body_len, id, chain, rest, \
+             prev, body_hash, signature, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?;
         statement.execute(params![
             arrival as i64,
@@ -411,17 +410,11 @@ impl Batch<'_> {
             row::prefix_to_sql(op.id.prefix()),
             state as i64,
             source,
-            header.version,
-            header.class as u8,
-            header.epoch,
-            header.expires_ms as i64,
             header.body_len,
             op.id.as_bytes(),
             chain,
+            row::encode_rest(header),
             prev,
-            row::join(&header.parents),
-            row::join(&header.erases),
-            extension,
             body_hash,
             op.signature.as_ref().map(|signature| signature.0),
             op.body,

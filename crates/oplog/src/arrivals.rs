@@ -4,7 +4,7 @@
 //! and where they stand. Not here: storing arrivals (`append.rs`), the rules of resuming (`proto`, `replica`).
 
 use crate::row;
-use crate::{LogError, Reader};
+use crate::{LogError, Reader, tree};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 use tombolo_model::digest::Chain;
@@ -157,13 +157,14 @@ impl Reader {
         if ops_in_question < last.saturating_sub(lowest) / 4 {
             // Few ops among many arrivals: walk the conversations, then sort.
             let mut found = Vec::new();
+            let mut statement = conn.prepare_cached("SELECT source, body_len FROM op WHERE arrival = ?1")?;
             for (n, floor) in &floors {
-                let mut statement = conn.prepare_cached(
-                    "SELECT arrival, source, body_len FROM op WHERE conversation = ?1 AND +arrival > ?2 AND +arrival <= ?3",
-                )?;
-                let mut rows = statement.query(params![n, *floor as i64, last as i64])?;
-                while let Some(row) = rows.next()? {
-                    found.push((row::number(row, 0)?, row.get::<_, i64>(1)?, row::number(row, 2)?));
+                for arrival in tree::all_arrivals(conn, *n)? {
+                    if arrival > *floor && arrival <= last {
+                        let (source, body_len): (i64, i64) =
+                            statement.query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                        found.push((arrival, source, body_len as u64));
+                    }
                 }
             }
             found.sort_unstable();
@@ -215,15 +216,21 @@ impl Reader {
             return Ok(());
         }
         // Whichever walks fewer rows: the arrivals since then, or the conversation.
-        let sql = if last - arrival <= ops.saturating_mul(4) {
-            "SELECT arrival, id FROM op WHERE arrival > ?2 AND arrival <= ?3 AND +conversation = ?1 ORDER BY arrival"
-        } else {
-            "SELECT arrival, id FROM op WHERE conversation = ?1 AND +arrival > ?2 AND +arrival <= ?3 ORDER BY +arrival"
-        };
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params![n, arrival as i64, last as i64])?;
-        while let Some(row) = rows.next()? {
-            each(row::number(row, 0)?, OpId(row::array(row, 1)?));
+        if last - arrival <= ops.saturating_mul(4) {
+            let mut statement = conn.prepare_cached(
+                "SELECT arrival, id FROM op WHERE arrival > ?2 AND arrival <= ?3 AND conversation = ?1 ORDER BY arrival",
+            )?;
+            let mut rows = statement.query(params![n, arrival as i64, last as i64])?;
+            while let Some(row) = rows.next()? {
+                each(row::number(row, 0)?, OpId(row::array(row, 1)?));
+            }
+            return Ok(());
+        }
+        let mut found = tree::all_arrivals(conn, n)?;
+        found.retain(|found| *found > arrival);
+        found.sort_unstable();
+        for arrival in found {
+            each(arrival, tree::id_of(conn, arrival)?);
         }
         Ok(())
     }

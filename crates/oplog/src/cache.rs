@@ -15,8 +15,8 @@ use tombolo_model::{ConversationId, DeviceId, Hlc, LogId, OpId};
 const RECENT_MAX: usize = 16_384;
 /// Conversations kept between batches.
 const CONVERSATIONS_MAX: usize = 512;
-/// Nodes of digest trees kept between batches, over all conversations (about 140 bytes each).
-const NODES_MAX: usize = 32_768;
+/// Nodes of digest trees kept between batches, over all conversations (at most 1.2 KB each, typically half of it).
+const NODES_MAX: usize = 8_192;
 /// Logs kept between batches.
 const LOGS_MAX: usize = 8_192;
 

@@ -5,7 +5,7 @@
 
 use crate::repair::{recount_heads, recount_log, sorted_items, waits_of};
 use crate::row;
-use crate::tree::Tree;
+use crate::tree::{NodeRow, Tree};
 use crate::{LogError, Reader, State};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -85,12 +85,10 @@ impl Reader {
             check_sqlite(conn, progress)?,
             self.check_ids(progress)?,
             check_arrivals(conn, self.incarnation(), progress)?,
-            per_conversation("logs", &conversations, progress, |n, _, complain| check_logs(conn, n, complain))?,
-            per_conversation("digest", &conversations, progress, |n, _, complain| check_digest(conn, n, complain))?,
-            per_conversation("heads", &conversations, progress, |n, _, complain| check_heads(conn, n, complain))?,
-            per_conversation("waiting", &conversations, progress, |n, id, complain| {
-                check_waiting(conn, n, id, complain)
-            })?,
+            per_conversation("logs", &conversations, progress, |n, complain| check_logs(conn, n, complain))?,
+            per_conversation("digest", &conversations, progress, |n, complain| check_digest(conn, n, complain))?,
+            per_conversation("heads", &conversations, progress, |n, complain| check_heads(conn, n, complain))?,
+            per_conversation("waiting", &conversations, progress, |n, complain| check_waiting(conn, n, complain))?,
         ])
     }
 
@@ -164,12 +162,17 @@ fn per_conversation(
     check: &'static str,
     conversations: &[(i64, ConversationId)],
     progress: &mut dyn FnMut(Progress),
-    mut look: impl FnMut(i64, &ConversationId, &mut dyn FnMut(String)) -> Result<(), LogError>,
+    mut look: impl FnMut(i64, &mut dyn FnMut(String)) -> Result<(), LogError>,
 ) -> Result<Finding, LogError> {
     let mut complaints = Complaints::default();
     let total = conversations.len() as u64;
     for (done, (n, id)) in (1..).zip(conversations) {
-        look(*n, id, &mut |text| complaints.add(|| format!("conversation {id}: {text}")))?;
+        let looked = look(*n, &mut |text| complaints.add(|| format!("conversation {id}: {text}")));
+        match looked {
+            // A row that cannot be read is a finding, not the end of the search.
+            Err(LogError::Damaged(what)) => complaints.add(|| format!("conversation {id}: {what}")),
+            other => other?,
+        }
         progress(Progress { check, done, total });
     }
     Ok(complaints.finding(check, || format!("{total} conversations are as their ops say")))
@@ -206,12 +209,14 @@ fn check_logs(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Re
 fn check_digest(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
     let items = sorted_items(conn, n)?;
     let tree = Tree::build(&items);
-    let mut wanted: BTreeSet<(u8, Vec<u8>, u64, [u8; 32])> = tree.rows().collect();
-    let mut statement = conn.prepare_cached("SELECT depth, prefix, count, sum FROM node WHERE conversation = ?1")?;
+    let mut wanted: BTreeSet<NodeRow> = tree.rows().collect();
+    let mut statement =
+        conn.prepare_cached("SELECT depth, prefix, count, sum, items FROM node WHERE conversation = ?1")?;
     let mut rows = statement.query([n])?;
     let mut wrong = 0_usize;
     while let Some(row) = rows.next()? {
-        let stored = (row.get(0)?, row::blob(row, 1)?.to_vec(), row::number(row, 2)?, row::array(row, 3)?);
+        let items = row::blob_or_none(row, 4)?.map(<[u8]>::to_vec);
+        let stored = (row.get(0)?, row::blob(row, 1)?.to_vec(), row::number(row, 2)?, row::array(row, 3)?, items);
         wrong += usize::from(!wanted.remove(&stored));
     }
     if wrong > 0 || !wanted.is_empty() {
@@ -239,17 +244,11 @@ fn check_heads(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> R
     Ok(())
 }
 
-fn check_waiting(
-    conn: &Connection,
-    n: i64,
-    id: &ConversationId,
-    complain: &mut dyn FnMut(String),
-) -> Result<(), LogError> {
-    let mut statement =
-        conn.prepare_cached(
-            "SELECT arrival, state FROM op WHERE conversation = ?1 AND state <> 0 UNION SELECT o.arrival, o.state \
+fn check_waiting(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT arrival, state FROM op WHERE conversation = ?1 AND state <> 0 UNION SELECT o.arrival, o.state \
              FROM missing m JOIN op o ON o.arrival = m.waiter WHERE m.conversation = ?1 ORDER BY 1",
-        )?;
+    )?;
     let mut rows = statement.query([n])?;
     let mut waiting = 0;
     while let Some(row) = rows.next()? {
@@ -270,8 +269,7 @@ fn check_waiting(
             complain(format!("op {} waits for other ops than it names", op.id));
         }
     }
-    let counted: i64 =
-        conn.query_row("SELECT waiting FROM conversation WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?;
+    let counted: i64 = conn.query_row("SELECT waiting FROM conversation WHERE n = ?1", [n], |row| row.get(0))?;
     if counted != waiting {
         complain(format!("{waiting} ops wait, {counted} were counted"));
     }

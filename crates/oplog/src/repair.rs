@@ -6,12 +6,12 @@
 
 use crate::cache::{Cache, Conversation};
 use crate::row::{self, select_op};
-use crate::tree::Tree;
+use crate::tree::{Item, Tree};
 use crate::{Batch, LogError, Reader, State};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Chain, Sum};
-use tombolo_model::{ConversationId, DeviceId, Hlc, Op, OpId};
+use tombolo_model::{ConversationId, DeviceId, Hlc, Key, Op, OpId};
 
 /// An op whose row is not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,8 @@ pub(crate) fn recount_log(conn: &Connection, log: i64) -> Result<LogCounts, LogE
 
 /// Heads of a conversation from its delivered ops.
 pub(crate) fn recount_heads(conn: &Connection, n: i64) -> Result<BTreeMap<OpId, Hlc>, LogError> {
-    let mut statement = conn.prepare_cached(select_op!("WHERE o.conversation = ?1 AND o.state = 0"))?;
+    let mut statement =
+        conn.prepare_cached(select_op!("WHERE o.log IN (SELECT n FROM log WHERE conversation = ?1) AND +o.state = 0"))?;
     let mut rows = statement.query([n])?;
     let (mut all, mut named) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -101,14 +102,15 @@ pub(crate) fn recount_heads(conn: &Connection, n: i64) -> Result<BTreeMap<OpId, 
     Ok(all.into_iter().collect())
 }
 
-/// Keys and ids of a conversation, sorted by key.
-pub(crate) fn sorted_items(conn: &Connection, n: i64) -> Result<Vec<(u128, OpId)>, LogError> {
+/// Keys, arrivals and ids of a conversation, sorted by key.
+pub(crate) fn sorted_items(conn: &Connection, n: i64) -> Result<Vec<(Item, OpId)>, LogError> {
     let mut items = Vec::new();
-    let mut statement = conn.prepare_cached("SELECT hlc, prefix, id FROM op WHERE conversation = ?1")?;
+    let mut statement = conn
+        .prepare_cached("SELECT hlc, arrival, id FROM op WHERE log IN (SELECT n FROM log WHERE conversation = ?1)")?;
     let mut rows = statement.query([n])?;
     while let Some(row) = rows.next()? {
-        let prefix = row::prefix_from_sql(row.get(1)?);
-        items.push((u128::from(row::number(row, 0)?) << 64 | u128::from(prefix), OpId(row::array(row, 2)?)));
+        let (hlc, id) = (Hlc(row::number(row, 0)?), OpId(row::array(row, 2)?));
+        items.push((Item { key: Key::new(hlc, &id).0, arrival: row::number(row, 1)? }, id));
     }
     items.sort_unstable();
     Ok(items)
@@ -337,10 +339,12 @@ impl Batch<'_> {
         let sum: Sum = tree.sum();
         conn.prepare_cached(
             "UPDATE conversation SET ops = ?2, sum = ?3, \
-             last_arrival = max(last_arrival, (SELECT coalesce(max(arrival), 0) FROM op WHERE conversation = ?1)), \
-             waiting = (SELECT count(*) FROM op WHERE conversation = ?1 AND (state IN (1, 2) OR EXISTS \
-             (SELECT 1 FROM missing WHERE waiter = arrival))), \
-             top_hlc = (SELECT coalesce(max(hlc), 0) FROM op WHERE conversation = ?1 AND state = 0) WHERE n = ?1",
+             last_arrival = max(last_arrival, (SELECT coalesce(max(arrival), 0) FROM op WHERE log IN \
+             (SELECT n FROM log WHERE conversation = ?1))), \
+             waiting = (SELECT count(*) FROM op WHERE log IN (SELECT n FROM log WHERE conversation = ?1) AND \
+             (+state IN (1, 2) OR EXISTS (SELECT 1 FROM missing WHERE waiter = arrival))), \
+             top_hlc = (SELECT coalesce(max(hlc), 0) FROM op WHERE log IN \
+             (SELECT n FROM log WHERE conversation = ?1) AND +state = 0) WHERE n = ?1",
         )?
         .execute(params![n, sum.count as i64, sum.to_bytes()])?;
         Ok(())
@@ -388,7 +392,7 @@ impl Batch<'_> {
         )?
         .execute([n])?;
         let mut statement =
-            conn.prepare_cached("SELECT arrival FROM op WHERE state IN (1, 2) AND conversation = ?1")?;
+            conn.prepare_cached("SELECT arrival FROM op WHERE state <> 0 AND state IN (1, 2) AND conversation = ?1")?;
         let waiting = statement.query_map([n], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
         let mut insert = conn.prepare_cached(
             "INSERT OR IGNORE INTO missing (conversation, prefix, id, waiter) VALUES (?1, ?2, ?3, ?4)",

@@ -6,7 +6,9 @@
 use crate::LogError;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature};
+use tombolo_model::codec::{self, put_bytes, put_varint};
+use tombolo_model::limit::{ERASES_MAX, EXTENSION_BYTES_MAX, PARENTS_MAX};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Malformed, Op, OpId, Signature};
 
 /// Where an op stands in the fold. A state of the fold, not of the set: digests do not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +58,7 @@ pub fn prefix_from_sql(number: i64) -> u64 {
 macro_rules! select_op {
     ($tail:literal) => {
         concat!(
-            "SELECT o.arrival, c.id, l.author, l.log, o.seq, o.hlc, o.id, o.version, o.class, o.epoch, o.expires_ms, \
-             o.parents, o.erases, o.extension, \
+            "SELECT o.arrival, c.id, l.author, l.log, o.seq, o.hlc, o.id, o.rest, \
              CASE WHEN o.prev IS NULL AND o.seq > 1 THEN \
              (SELECT p.id FROM op p WHERE p.log = o.log AND p.seq = o.seq - 1 ORDER BY p.arrival LIMIT 1) \
              ELSE o.prev END, o.body_len, o.body_hash, o.signature, o.body \
@@ -100,17 +101,39 @@ pub(crate) fn number(row: &Row<'_>, column: usize) -> Result<u64, LogError> {
     Ok(row.get::<_, i64>(column)? as u64)
 }
 
-fn ids(bytes: Option<&[u8]>) -> Result<Vec<OpId>, LogError> {
-    let bytes = bytes.unwrap_or_default();
-    if !bytes.len().is_multiple_of(OpId::LEN) {
-        return Err(LogError::damaged("a list of ids has another length than was written"));
+/// The fields of a header that nothing is searched by: version, class, epoch, expiry, parents, erases, extension.
+pub(crate) fn encode_rest(header: &Header) -> Vec<u8> {
+    let ids = header.parents.len() + header.erases.len();
+    let mut out = Vec::with_capacity(16 + 32 * ids + header.extension.len());
+    out.push(header.version);
+    out.push(header.class as u8);
+    put_varint(&mut out, header.epoch.into());
+    put_varint(&mut out, header.expires_ms);
+    for list in [&header.parents, &header.erases] {
+        put_varint(&mut out, list.len() as u64);
+        for id in list {
+            out.extend_from_slice(&id.0);
+        }
     }
-    bytes.chunks_exact(OpId::LEN).map(|id| fixed(id).map(OpId)).collect()
+    put_bytes(&mut out, &header.extension);
+    out
 }
 
-/// Ids as one blob; `None` when there are none.
-pub(crate) fn join(ids: &[OpId]) -> Option<Vec<u8>> {
-    (!ids.is_empty()).then(|| ids.iter().flat_map(|id| id.0).collect())
+/// Fills in what [`encode_rest`] wrote.
+fn decode_rest(bytes: &[u8], header: &mut Header) -> Result<(), Malformed> {
+    let mut reader = codec::Reader::new(bytes);
+    header.version = reader.u8()?;
+    header.class = Class::try_from(reader.u8()?)?;
+    header.epoch = u32::try_from(reader.varint()?).map_err(|_| Malformed::TooLarge("epoch"))?;
+    header.expires_ms = reader.varint()?;
+    let mut ids = |max, what| -> Result<Vec<OpId>, Malformed> {
+        let count = reader.count(max, what)?;
+        (0..count).map(|_| reader.array().map(OpId)).collect()
+    };
+    header.parents = ids(PARENTS_MAX, "parents")?;
+    header.erases = ids(ERASES_MAX, "erases")?;
+    header.extension = reader.bytes(EXTENSION_BYTES_MAX, "extension")?.to_vec();
+    reader.finish()
 }
 
 /// Reads a row of [`select_op!`]: the arrival and the op. The id is the stored one; `doctor` compares it with the
@@ -118,34 +141,33 @@ pub(crate) fn join(ids: &[OpId]) -> Option<Vec<u8>> {
 pub(crate) fn read(row: &Row<'_>) -> Result<(u64, Op), LogError> {
     let id = OpId(array(row, 6)?);
     let conversation = ConversationId(array(row, 1)?);
-    let seq = number(row, 4)?;
-    let body = blob_or_none(row, 18)?.map(<[u8]>::to_vec);
-    let body_hash = match blob_or_none(row, 16)? {
+    let body = blob_or_none(row, 12)?.map(<[u8]>::to_vec);
+    let body_hash = match blob_or_none(row, 10)? {
         Some(hash) => BodyHash(fixed(hash)?),
         None => BodyHash::of(body.as_deref().unwrap_or_default()),
     };
-    let class = u8::try_from(number(row, 8)?).map_err(|_| LogError::damaged("class of an op"))?;
-    let header = Header {
-        version: u8::try_from(number(row, 7)?).map_err(|_| LogError::damaged("version of an op"))?,
-        class: Class::try_from(class).map_err(|_| LogError::damaged("class of an op"))?,
+    let mut header = Header {
+        version: 0,
+        class: Class::Content,
         // A genesis op names no conversation: it is known by having founded the one that it is kept in.
         conversation: if id.founds() == conversation { ConversationId::ZERO } else { conversation },
         author: DeviceId(array(row, 2)?),
         log: LogId(array(row, 3)?),
-        seq,
-        prev: match blob_or_none(row, 14)? {
+        seq: number(row, 4)?,
+        prev: match blob_or_none(row, 8)? {
             Some(prev) => OpId(fixed(prev)?),
             None => OpId::ZERO,
         },
         hlc: Hlc(number(row, 5)?),
-        epoch: u32::try_from(number(row, 9)?).map_err(|_| LogError::damaged("epoch of an op"))?,
-        expires_ms: number(row, 10)?,
-        parents: ids(blob_or_none(row, 11)?)?,
-        erases: ids(blob_or_none(row, 12)?)?,
-        extension: blob_or_none(row, 13)?.unwrap_or_default().to_vec(),
-        body_len: u32::try_from(number(row, 15)?).map_err(|_| LogError::damaged("body length of an op"))?,
+        epoch: 0,
+        expires_ms: 0,
+        parents: Vec::new(),
+        erases: Vec::new(),
+        extension: Vec::new(),
+        body_len: u32::try_from(number(row, 9)?).map_err(|_| LogError::damaged("body length of an op"))?,
         body_hash,
     };
-    let signature = blob_or_none(row, 17)?.map(fixed).transpose()?.map(Signature);
+    decode_rest(blob(row, 7)?, &mut header).map_err(|_| LogError::damaged("the header of an op"))?;
+    let signature = blob_or_none(row, 11)?.map(fixed).transpose()?.map(Signature);
     Ok((number(row, 0)?, Op { id, header, signature, body }))
 }

@@ -34,18 +34,17 @@ CREATE TABLE log (
     UNIQUE (conversation, author, log)) STRICT;
 CREATE INDEX log_author ON log (author);
 
--- arrival is given by the program (never used twice, also after a repair). prev: NULL where it is the id of the
--- earliest arrival at seq - 1 (and for seq 1). body_hash: NULL where the body is held. Lists of ids are concatenated,
--- NULL when empty. chain: hash over the order of arrival up to here. Short columns first, the body last, so that
--- walking rows does not read bodies.
+-- arrival is given by the program (never used twice, also after a repair). chain: hash over the order of arrival up to
+-- here. rest: the fields of the header that nothing is searched by. prev: NULL where it is the id of the earliest
+-- arrival at seq - 1 (and for seq 1). body_hash: NULL where the body is held. Short columns first, the body last, so
+-- that walking rows does not read bodies. Few columns and indexes: they are what appending costs. Display order is in
+-- the leaves of `node`.
 CREATE TABLE op (
     arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, log INTEGER NOT NULL, seq INTEGER NOT NULL,
     hlc INTEGER NOT NULL, prefix INTEGER NOT NULL, state INTEGER NOT NULL, source INTEGER NOT NULL,
-    version INTEGER NOT NULL, class INTEGER NOT NULL, epoch INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
-    body_len INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL, prev BLOB, parents BLOB, erases BLOB,
-    extension BLOB, body_hash BLOB, signature BLOB, body BLOB) STRICT;
+    body_len INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL, rest BLOB NOT NULL, prev BLOB, body_hash BLOB,
+    signature BLOB, body BLOB) STRICT;
 CREATE INDEX op_prefix ON op (prefix);
-CREATE INDEX op_order ON op (conversation, hlc, prefix);
 CREATE INDEX op_log ON op (log, seq);
 CREATE INDEX op_waiting ON op (state, hlc) WHERE state <> 0;
 
@@ -60,10 +59,11 @@ CREATE TABLE head (
     conversation INTEGER NOT NULL, id BLOB NOT NULL, hlc INTEGER NOT NULL,
     PRIMARY KEY (conversation, id)) STRICT, WITHOUT ROWID;
 
--- Digest tree: 16-way trie over (hlc, prefix). prefix: the first `depth` nibbles, rounded up to whole bytes.
+-- Digest tree: 16-way trie over (hlc, prefix). prefix: the first `depth` nibbles, rounded up to whole bytes. items: of a
+-- leaf, (hlc, prefix, arrival) of its ops in order, 8 bytes each; NULL when it has children.
 CREATE TABLE node (
     conversation INTEGER NOT NULL, depth INTEGER NOT NULL, prefix BLOB NOT NULL, count INTEGER NOT NULL,
-    sum BLOB NOT NULL, PRIMARY KEY (conversation, depth, prefix)) STRICT, WITHOUT ROWID;
+    sum BLOB NOT NULL, items BLOB, PRIMARY KEY (conversation, depth, prefix)) STRICT, WITHOUT ROWID;
 
 -- Coded symbols over the conversation's ids, kept by `replica`; through = arrival up to which they are current.
 CREATE TABLE sketch (

@@ -1,18 +1,21 @@
 //! The digest tree: count and sum of ids for any range of a conversation's display order.
 //!
 //! A 16-way trie over the 128 bits of [`Key`]. The root always exists; a node has child rows if and only if its count is
-//! above [`LEAF_MAX`]; a child without ops has no row. So the tree is a function of the set: no order of arrival shows
-//! in it. It is kept up inside the transaction that appends, never rebuilt at open.
+//! above [`LEAF_MAX`], else it lists its ops itself; a child without ops has no row. So the tree is a function of the set:
+//! no order of arrival shows in it (but for the arrivals that leaves name). It is also the index by display order: a
+//! batch of ops of the same time writes few leaves, where an index over `op` would take a write per op. It is kept up
+//! inside the transaction that appends, never rebuilt at open.
 //! Responsible for: keeping it up ([`Tree`], the writer's part in memory) and asking it (`Reader`). Not here: comparing
 //! trees over a wire (`proto`).
 
-use crate::row::{self, prefix_from_sql, prefix_to_sql};
+use crate::row;
 use crate::{LogError, Reader};
 use rusqlite::{Connection, params};
 use tombolo_model::digest::Sum;
 use tombolo_model::{ConversationId, Hlc, Key, OpId};
 
-/// Ops that a node holds before it has children: a leaf is read row by row, so this bounds the cost of a boundary.
+/// Ops that a node lists before it has children. Bounds the cost of a boundary, and keeps a leaf's row below a quarter
+/// of a page, above which SQLite would spill it.
 pub const LEAF_MAX: u64 = 32;
 /// Nibbles of a key.
 const DEPTH_MAX: u8 = 32;
@@ -43,70 +46,112 @@ fn span(depth: u8) -> u128 {
     u128::MAX.checked_shr(4 * u32::from(depth)).unwrap_or(0)
 }
 
+/// An op in a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Item {
+    pub(crate) key: u128,
+    pub(crate) arrival: u64,
+}
+
+/// **Bytes** of an item in a row: key and arrival.
+const ITEM_BYTES: usize = 24;
+
+fn encode(items: &[Item]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(items.len() * ITEM_BYTES);
+    for item in items {
+        bytes.extend_from_slice(&item.key.to_be_bytes());
+        bytes.extend_from_slice(&item.arrival.to_be_bytes());
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Item>, LogError> {
+    if !bytes.len().is_multiple_of(ITEM_BYTES) {
+        return Err(LogError::damaged("a leaf of the digest tree has another length than was written"));
+    }
+    let item = |bytes: &[u8]| -> Result<Item, LogError> {
+        let (key, arrival) = bytes.split_at(16);
+        Ok(Item { key: u128::from_be_bytes(row::fixed(key)?), arrival: u64::from_be_bytes(row::fixed(arrival)?) })
+    };
+    bytes.chunks_exact(ITEM_BYTES).map(item).collect()
+}
+
 /// A node as stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Stored {
     lo: u128,
+    depth: u8,
     sum: Sum,
+    /// Its ops by key; `None` = it has children instead.
+    items: Option<Vec<Item>>,
 }
 
-fn root(conn: &Connection, n: i64) -> Result<Sum, LogError> {
-    let found = children_like(conn, n, 0, 0)?;
-    Ok(found.first().map_or(Sum::ZERO, |node| node.sum))
+fn root(conn: &Connection, n: i64) -> Result<Stored, LogError> {
+    let found = rows_under(conn, n, 0, 0)?.pop();
+    Ok(found.unwrap_or_else(|| Stored { lo: 0, depth: 0, sum: Sum::ZERO, items: Some(Vec::new()) }))
 }
 
-/// Children of the node of `depth` at `lo`, ascending; empty for a leaf.
+/// Children of a node that has some, ascending.
 fn children(conn: &Connection, n: i64, depth: u8, lo: u128) -> Result<Vec<Stored>, LogError> {
-    if depth >= DEPTH_MAX { Ok(Vec::new()) } else { children_like(conn, n, depth + 1, lo) }
+    rows_under(conn, n, depth + 1, lo)
 }
 
 /// Rows of `depth` under the parent at `lo` (whose depth is one less).
-fn children_like(conn: &Connection, n: i64, depth: u8, lo: u128) -> Result<Vec<Stored>, LogError> {
+fn rows_under(conn: &Connection, n: i64, depth: u8, lo: u128) -> Result<Vec<Stored>, LogError> {
     let hi = lo | span(depth.saturating_sub(1));
     let mut statement = conn.prepare_cached(
-        "SELECT prefix, count, sum FROM node WHERE conversation = ?1 AND depth = ?2 AND prefix BETWEEN ?3 AND ?4",
+        "SELECT prefix, count, sum, items FROM node WHERE conversation = ?1 AND depth = ?2 AND prefix BETWEEN ?3 AND ?4",
     )?;
     let mut rows = statement.query(params![n, depth, name(lo, depth), name(hi, depth)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let lo = lo_of(row::blob(row, 0)?)?;
-        found.push(Stored { lo, sum: Sum::from_bytes(row::number(row, 1)?, &row::array(row, 2)?) });
+        let sum = Sum::from_bytes(row::number(row, 1)?, &row::array(row, 2)?);
+        found.push(Stored { lo, depth, sum, items: row::blob_or_none(row, 3)?.map(decode).transpose()? });
     }
     Ok(found)
 }
 
-/// Keys and ids in `lo..=last` by display order.
-fn scan(
+/// Id of the op of an arrival.
+pub(crate) fn id_of(conn: &Connection, arrival: u64) -> Result<OpId, LogError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM op WHERE arrival = ?1")?;
+    let mut rows = statement.query([arrival as i64])?;
+    match rows.next()? {
+        Some(row) => row::array(row, 0).map(OpId),
+        None => Err(LogError::damaged("the digest tree names an op that is not stored")),
+    }
+}
+
+/// Calls `each` with the items in `lo..=last` by key, until it says no. Returns whether it never did.
+fn walk(
     conn: &Connection,
     n: i64,
+    node: &Stored,
     lo: u128,
     last: u128,
-    limit: i64,
-    mut each: impl FnMut(Key, OpId),
-) -> Result<(), LogError> {
-    let hlc = |key: u128| Key(key).hlc().0;
-    if hlc(lo) > i64::MAX as u64 || last < lo {
-        return Ok(());
-    }
-    // Keys above every possible one end at the greatest that a row can have.
-    let last = last.min((i64::MAX as u128) << 64 | u128::from(u64::MAX));
-    let mut statement = conn.prepare_cached(
-        "SELECT hlc, prefix, id FROM op INDEXED BY op_order WHERE conversation = ?1 \
-         AND (hlc, prefix) >= (?2, ?3) AND (hlc, prefix) <= (?4, ?5) ORDER BY hlc, prefix, id LIMIT ?6",
-    )?;
-    let mut rows = statement.query(params![
-        n,
-        hlc(lo) as i64,
-        prefix_to_sql(lo as u64),
-        hlc(last) as i64,
-        prefix_to_sql(last as u64),
-        limit
-    ])?;
-    while let Some(row) = rows.next()? {
-        let key = u128::from(row::number(row, 0)?) << 64 | u128::from(prefix_from_sql(row.get(1)?));
-        each(Key(key), OpId(row::array(row, 2)?));
-    }
-    Ok(())
+    each: &mut dyn FnMut(Item) -> bool,
+) -> Result<bool, LogError> {
+    let Some(items) = &node.items else {
+        for child in children(conn, n, node.depth, node.lo)? {
+            let overlaps = child.lo <= last && child.lo | span(child.depth) >= lo;
+            if overlaps && !walk(conn, n, &child, lo, last, each)? {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    };
+    let inside = items.iter().filter(|item| lo <= item.key && item.key <= last);
+    Ok(inside.copied().all(each))
+}
+
+/// Arrivals of all ops of a conversation, by key.
+pub(crate) fn all_arrivals(conn: &Connection, n: i64) -> Result<Vec<u64>, LogError> {
+    let mut arrivals = Vec::new();
+    walk(conn, n, &root(conn, n)?, 0, u128::MAX, &mut |item| {
+        arrivals.push(item.arrival);
+        true
+    })?;
+    Ok(arrivals)
 }
 
 /// The writer's view of one conversation's tree: the nodes that it has touched, to be written before the commit.
@@ -125,37 +170,34 @@ struct Node {
     loaded: bool,
     dirty: bool,
     sum: Sum,
+    /// As in [`Stored`].
+    items: Option<Vec<Item>>,
     children: [u32; 16],
-}
-
-impl Node {
-    fn new(lo: u128, depth: u8) -> Self {
-        Self { lo, depth, loaded: false, dirty: false, sum: Sum::ZERO, children: [NONE; 16] }
-    }
 }
 
 impl Tree {
     /// Reads the root of a conversation.
     pub(crate) fn load(conn: &Connection, n: i64) -> Result<Self, LogError> {
-        let mut node = Node::new(0, 0);
-        node.sum = root(conn, n)?;
-        Ok(Self { nodes: vec![node], dirty: Vec::new() })
+        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new() };
+        tree.push(root(conn, n)?);
+        Ok(tree)
     }
 
     /// The tree of a new conversation. The root's row is written with the next flush.
     pub(crate) fn empty() -> Self {
-        let mut node = Node::new(0, 0);
-        (node.loaded, node.dirty) = (true, true);
-        Self { nodes: vec![node], dirty: vec![0] }
+        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new() };
+        tree.push(Stored { lo: 0, depth: 0, sum: Sum::ZERO, items: Some(Vec::new()) });
+        tree.touch(0);
+        tree
     }
 
-    /// Builds a tree from everything, for repairs: `items` sorted by key.
-    pub(crate) fn build(items: &[(u128, OpId)]) -> Self {
+    /// Builds a tree from everything, for repairs and checks: `items` sorted by key.
+    pub(crate) fn build(items: &[(Item, OpId)]) -> Self {
         let mut tree = Self::empty();
         for (_, id) in items {
             tree.nodes[0].sum.add(id);
         }
-        tree.split(0, items);
+        tree.fill(0, items);
         tree
     }
 
@@ -169,38 +211,53 @@ impl Tree {
         self.nodes[0].sum
     }
 
-    /// All nodes in memory as their rows: depth, name, count, sum.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (u8, Vec<u8>, u64, [u8; 32])> {
-        self.nodes.iter().map(|node| (node.depth, name(node.lo, node.depth), node.sum.count, node.sum.to_bytes()))
+    /// All nodes in memory as their rows: depth, name, count, sum, items.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = NodeRow> {
+        self.nodes.iter().map(Node::row)
+    }
+
+    fn push(&mut self, stored: Stored) -> usize {
+        let Stored { lo, depth, sum, items } = stored;
+        self.nodes.push(Node { lo, depth, loaded: false, dirty: false, sum, items, children: [NONE; 16] });
+        self.nodes.len() - 1
+    }
+
+    fn touch(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if !node.dirty {
+            node.dirty = true;
+            self.dirty.push(at as u32);
+        }
     }
 
     /// Adds an op whose row is already stored.
-    pub(crate) fn insert(&mut self, conn: &Connection, n: i64, key: Key, id: &OpId) -> Result<(), LogError> {
+    pub(crate) fn insert(
+        &mut self,
+        conn: &Connection,
+        n: i64,
+        key: Key,
+        id: &OpId,
+        arrival: u64,
+    ) -> Result<(), LogError> {
         let one = Sum::of(id);
+        let item = Item { key: key.0, arrival };
         let mut at = 0;
         loop {
+            self.touch(at);
             let node = &mut self.nodes[at];
-            let before = node.sum.count;
             node.sum.merge(&one);
-            if !node.dirty {
-                node.dirty = true;
-                self.dirty.push(at as u32);
-            }
-            let node = &self.nodes[at];
-            let (lo, depth) = (node.lo, node.depth);
-            if before < LEAF_MAX || depth == DEPTH_MAX {
-                return Ok(());
-            }
-            if before == LEAF_MAX {
-                let mut items = Vec::with_capacity(LEAF_MAX as usize + 1);
-                scan(conn, n, lo, lo | span(depth), -1, |key, id| items.push((key.0, id)))?;
-                self.split(at, &items);
+            if let Some(items) = &mut node.items {
+                let place = items.partition_point(|other| *other < item);
+                items.insert(place, item);
+                if items.len() as u64 > LEAF_MAX && node.depth < DEPTH_MAX {
+                    self.split(conn, at)?;
+                }
                 return Ok(());
             }
             if !node.loaded {
                 self.load_children(conn, n, at)?;
             }
-            let way = nibble(key.0, depth);
+            let way = nibble(key.0, self.nodes[at].depth);
             at = match self.nodes[at].children[way] {
                 NONE => self.child(at, way),
                 child => child as usize,
@@ -211,41 +268,47 @@ impl Tree {
     fn load_children(&mut self, conn: &Connection, n: i64, at: usize) -> Result<(), LogError> {
         let (lo, depth) = (self.nodes[at].lo, self.nodes[at].depth);
         for stored in children(conn, n, depth, lo)? {
-            let child = self.child(at, nibble(stored.lo, depth));
-            self.nodes[child].sum = stored.sum;
-            self.nodes[child].loaded = false;
+            let way = nibble(stored.lo, depth);
+            self.nodes[at].children[way] = self.push(stored) as u32;
         }
         self.nodes[at].loaded = true;
         Ok(())
     }
 
-    /// Makes a child without ops, which knows that it has no children of its own.
+    /// Makes a leaf without ops.
     fn child(&mut self, at: usize, way: usize) -> usize {
         let parent = &self.nodes[at];
         let lo = parent.lo | (way as u128) << (124 - 4 * u32::from(parent.depth));
-        let mut node = Node::new(lo, parent.depth + 1);
-        node.loaded = true;
-        let number = self.nodes.len();
-        self.nodes.push(node);
+        let child = Stored { lo, depth: parent.depth + 1, sum: Sum::ZERO, items: Some(Vec::new()) };
+        let number = self.push(child);
         self.nodes[at].children[way] = number as u32;
         number
     }
 
-    /// Gives a node above [`LEAF_MAX`] its children, from all its ops sorted by key, and those theirs.
-    fn split(&mut self, at: usize, items: &[(u128, OpId)]) {
-        self.nodes[at].loaded = true;
+    /// Makes a leaf that has become too large a node with children.
+    fn split(&mut self, conn: &Connection, at: usize) -> Result<(), LogError> {
+        let items = self.nodes[at].items.take().unwrap_or_default();
+        let with_ids: Result<Vec<_>, _> =
+            items.into_iter().map(|item| id_of(conn, item.arrival).map(|id| (item, id))).collect();
+        self.fill(at, &with_ids?);
+        Ok(())
+    }
+
+    /// Gives a node all its ops, sorted by key: as items if they are few, else as children, and those theirs.
+    fn fill(&mut self, at: usize, items: &[(Item, OpId)]) {
         let depth = self.nodes[at].depth;
         if items.len() as u64 <= LEAF_MAX || depth == DEPTH_MAX {
+            self.nodes[at].items = Some(items.iter().map(|(item, _)| *item).collect());
             return;
         }
-        for group in items.chunk_by(|a, b| nibble(a.0, depth) == nibble(b.0, depth)) {
-            let child = self.child(at, nibble(group[0].0, depth));
+        (self.nodes[at].items, self.nodes[at].loaded) = (None, true);
+        for group in items.chunk_by(|a, b| nibble(a.0.key, depth) == nibble(b.0.key, depth)) {
+            let child = self.child(at, nibble(group[0].0.key, depth));
             for (_, id) in group {
                 self.nodes[child].sum.add(id);
             }
-            self.nodes[child].dirty = true;
-            self.dirty.push(child as u32);
-            self.split(child, group);
+            self.touch(child);
+            self.fill(child, group);
         }
     }
 
@@ -255,15 +318,26 @@ impl Tree {
         let nodes = &mut self.nodes;
         self.dirty.sort_unstable_by_key(|at| (nodes[*at as usize].depth, nodes[*at as usize].lo));
         let mut statement = conn.prepare_cached(
-            "INSERT OR REPLACE INTO node (conversation, depth, prefix, count, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO node (conversation, depth, prefix, count, sum, items) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for at in self.dirty.drain(..) {
             let node = &mut nodes[at as usize];
-            let sum = node.sum.to_bytes();
-            statement.execute(params![n, node.depth, name(node.lo, node.depth), node.sum.count as i64, sum])?;
+            let (depth, name, count, sum, items) = node.row();
+            statement.execute(params![n, depth, name, count as i64, sum, items])?;
             node.dirty = false;
         }
         Ok(())
+    }
+}
+
+/// Depth, name, count, sum, items.
+pub(crate) type NodeRow = (u8, Vec<u8>, u64, [u8; 32], Option<Vec<u8>>);
+
+impl Node {
+    fn row(&self) -> NodeRow {
+        let items = self.items.as_deref().map(encode);
+        (self.depth, name(self.lo, self.depth), self.sum.count, self.sum.to_bytes(), items)
     }
 }
 
@@ -286,7 +360,7 @@ impl Reader {
             return Ok(Sum::ZERO);
         }
         let conn = self.db()?;
-        let mut sum = if hi == Key::END { root(conn, n)? } else { below(conn, n, hi.0)? };
+        let mut sum = if hi == Key::END { root(conn, n)?.sum } else { below(conn, n, hi.0)? };
         if lo > Key::MIN {
             sum.remove(&below(conn, n, lo.0)?);
         }
@@ -303,32 +377,26 @@ impl Reader {
         let conn = self.db()?;
         let skipped = if lo == Key::MIN { 0 } else { below(conn, n, lo.0)?.count };
         let Some(mut rank) = skipped.checked_add(rank) else { return Ok(None) };
-        let (mut at, mut depth) = (Stored { lo: 0, sum: root(conn, n)? }, 0);
+        let mut at = root(conn, n)?;
         if rank >= at.sum.count {
             return Ok(None);
         }
-        while at.sum.count > LEAF_MAX && depth < DEPTH_MAX {
+        let uneven = || LogError::damaged("the digest tree's counts do not add up");
+        loop {
+            if let Some(items) = &at.items {
+                let item = usize::try_from(rank).ok().and_then(|rank| items.get(rank));
+                return item.map(|item| Some(Key(item.key))).ok_or_else(uneven);
+            }
             let mut next = None;
-            for child in children(conn, n, depth, at.lo)? {
+            for child in children(conn, n, at.depth, at.lo)? {
                 if rank < child.sum.count {
                     next = Some(child);
                     break;
                 }
                 rank -= child.sum.count;
             }
-            at = next.ok_or_else(|| LogError::damaged("the digest tree's counts do not add up"))?;
-            depth += 1;
+            at = next.ok_or_else(uneven)?;
         }
-        let mut found = None;
-        let limit = i64::try_from(rank).unwrap_or(i64::MAX - 1) + 1;
-        let mut left = rank;
-        scan(conn, n, at.lo, at.lo | span(depth), limit, |key, _| {
-            if left == 0 {
-                found = Some(key);
-            }
-            left = left.wrapping_sub(1);
-        })?;
-        Ok(found)
     }
 
     /// Keys and ids with `lo <= key < hi` in display order, at most `limit`.
@@ -343,11 +411,25 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(Key, OpId)>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        if hi > lo {
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            scan(self.db()?, n, lo.0, hi.0 - 1, limit, |key, id| found.push((key, id)))?;
+        if hi <= lo || limit == 0 {
+            return Ok(Vec::new());
         }
+        let conn = self.db()?;
+        let mut items: Vec<Item> = Vec::new();
+        walk(conn, n, &root(conn, n)?, lo.0, hi.0 - 1, &mut |item| {
+            // Ops of one key are ordered by their whole ids, so all of them are needed.
+            let fits = items.len() < limit || items.last().is_some_and(|last| last.key == item.key);
+            if fits {
+                items.push(item);
+            }
+            fits
+        })?;
+        let mut found = Vec::with_capacity(items.len());
+        for item in items {
+            found.push((Key(item.key), id_of(conn, item.arrival)?));
+        }
+        found.sort_unstable();
+        found.truncate(limit);
         Ok(found)
     }
 
@@ -365,15 +447,21 @@ impl Reader {
     }
 }
 
-/// Sum of everything below `key`: whole children on the way down, then the rows of one leaf.
+/// Sum of everything below `key`: whole children on the way down, then the ops of one leaf.
 fn below(conn: &Connection, n: i64, key: u128) -> Result<Sum, LogError> {
     let mut sum = Sum::ZERO;
-    let (mut at, mut depth) = (Stored { lo: 0, sum: root(conn, n)? }, 0);
-    while at.sum.count > LEAF_MAX && depth < DEPTH_MAX {
-        let way = nibble(key, depth);
+    let mut at = root(conn, n)?;
+    loop {
+        if let Some(items) = &at.items {
+            for item in items.iter().take_while(|item| item.key < key) {
+                sum.add(&id_of(conn, item.arrival)?);
+            }
+            return Ok(sum);
+        }
+        let way = nibble(key, at.depth);
         let mut next = None;
-        for child in children(conn, n, depth, at.lo)? {
-            match nibble(child.lo, depth).cmp(&way) {
+        for child in children(conn, n, at.depth, at.lo)? {
+            match nibble(child.lo, at.depth).cmp(&way) {
                 std::cmp::Ordering::Less => sum.merge(&child.sum),
                 std::cmp::Ordering::Equal => next = Some(child),
                 std::cmp::Ordering::Greater => break,
@@ -383,10 +471,5 @@ fn below(conn: &Connection, n: i64, key: u128) -> Result<Sum, LogError> {
             Some(child) => at = child,
             None => return Ok(sum),
         }
-        depth += 1;
     }
-    if key > at.lo {
-        scan(conn, n, at.lo, key - 1, -1, |_, id| sum.add(&id))?;
-    }
-    Ok(sum)
 }

@@ -46,8 +46,9 @@ fn every_kind_of_damage_is_found() {
         // A byte of a body, of a header, of an id.
         ("UPDATE op SET body = CAST(x'00' || substr(body, 2) AS BLOB) WHERE arrival = 20", vec!["ids"]),
         ("UPDATE op SET body = substr(body, 2) WHERE arrival = 20", vec!["ids"]),
-        ("UPDATE op SET epoch = 5 WHERE arrival = 20", vec!["ids"]),
-        ("UPDATE op SET parents = NULL WHERE arrival = 20", vec!["ids"]),
+        ("UPDATE op SET body_len = body_len + 1 WHERE arrival = 20", vec!["ids"]),
+        ("UPDATE op SET rest = x'01000000000000' WHERE arrival = 20", vec!["ids"]),
+        ("UPDATE op SET rest = x'' WHERE arrival = 20", vec!["heads", "ids"]),
         (
             "UPDATE op SET id = CAST(substr(id, 1, 31) || x'00' AS BLOB) WHERE arrival = 20",
             vec!["arrivals", "digest", "ids"],
@@ -60,6 +61,7 @@ fn every_kind_of_damage_is_found() {
         // Derived rows.
         ("UPDATE node SET count = count + 1 WHERE depth = 3", vec!["digest"]),
         ("UPDATE node SET sum = zeroblob(32) WHERE depth = 0", vec!["digest"]),
+        ("UPDATE node SET items = zeroblob(length(items)) WHERE items IS NOT NULL", vec!["digest"]),
         ("DELETE FROM node WHERE depth = (SELECT max(depth) FROM node)", vec!["digest"]),
         ("UPDATE conversation SET sum = zeroblob(32)", vec!["digest"]),
         ("UPDATE conversation SET ops = ops + 1", vec!["digest"]),
@@ -115,10 +117,10 @@ fn dropped_ops_come_back_and_everything_is_as_before() {
         ("UPDATE op SET hlc = hlc - 70000 WHERE arrival = 33", vec![33]),
         ("UPDATE op SET prefix = prefix + 1 WHERE arrival = 40", vec![40]),
         // The last of all, so that the cursor stands on what is dropped; and one that waits.
-        ("UPDATE op SET epoch = 5 WHERE arrival = (SELECT max(arrival) FROM op)", vec![114]),
-        ("UPDATE op SET epoch = 5 WHERE state = 1", vec![114]),
+        ("UPDATE op SET body_len = body_len + 1 WHERE arrival = (SELECT max(arrival) FROM op)", vec![114]),
+        ("UPDATE op SET body_len = body_len + 1 WHERE state = 1", vec![114]),
         // A genesis, and a join that made a member.
-        ("UPDATE op SET epoch = 5 WHERE arrival IN (1, 3)", vec![1, 3]),
+        ("UPDATE op SET body_len = body_len + 1 WHERE arrival IN (1, 3)", vec![1, 3]),
     ] {
         let (script, store) = sample();
         let id = script.conversation;
@@ -155,7 +157,7 @@ fn an_own_log_that_loses_an_op_is_closed() {
     let text = script.text(1, &[], "mine");
     let mut store = Store::new();
     store.append_with(&script.written, None, NOW_MS, &mut NoFold);
-    let mut store = store.tamper("UPDATE op SET epoch = 5 WHERE arrival = 2");
+    let mut store = store.tamper("UPDATE op SET body_len = body_len + 1 WHERE arrival = 2");
     let found = store.log.damaged().unwrap();
     let mut batch = store.log.batch().unwrap();
     batch.drop_damaged(&found).unwrap();

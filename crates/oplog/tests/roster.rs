@@ -241,7 +241,11 @@ fn a_newcomer_joins_before_it_knows_the_conversation() {
     let mut fold = Remember::default();
     let appended = store.append_with(std::slice::from_ref(&join), None, NOW_MS, &mut fold);
     let id = script.conversation;
-    assert_eq!((appended.stored.len(), appended.waiting, appended.granted.len()), (1, 0, 1), "an own op is delivered at once");
+    assert_eq!(
+        (appended.stored.len(), appended.waiting, appended.granted.len()),
+        (1, 0, 1),
+        "an own op is delivered at once"
+    );
     assert_eq!(store.log.conversation(&id).unwrap().unwrap().kind, None);
     assert_eq!(store.log.missing(&id, 9).unwrap(), vec![invite.op.id]);
     assert_eq!(store.log.conversation(&id).unwrap().unwrap().waiting, 1, "but it is known to be ahead");

@@ -281,6 +281,7 @@ pub struct Session {
     in_flight: BTreeMap<u64, InFlight>,
     in_flight_bytes: u64,
     jobs: VecDeque<Job>,
+    jobs_bytes: usize,
     owes: bool,
 
     // Receiving.
@@ -288,6 +289,7 @@ pub struct Session {
     last_acked: u64,
     persisting: BTreeMap<u64, receiving::Arriving>,
     persisting_bytes: u64,
+    persisting_decoded: usize,
 
     // Comparing.
     blocked: BTreeMap<ConversationId, Refusal>,
@@ -297,6 +299,8 @@ pub struct Session {
     settle_ms: Option<u64>,
     proven: Option<u64>,
     round: u64,
+    round_proven: u64,
+    told_equal: bool,
     stuck: u32,
     moved_ops: bool,
     claimed_equal: bool,
@@ -334,11 +338,13 @@ impl Session {
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             jobs: VecDeque::new(),
+            jobs_bytes: 0,
             owes: false,
             last_received: 0,
             last_acked: 0,
             persisting: BTreeMap::new(),
             persisting_bytes: 0,
+            persisting_decoded: 0,
             blocked: BTreeMap::new(),
             retry_ms: 0,
             settled: None,
@@ -346,6 +352,8 @@ impl Session {
             settle_ms: None,
             proven: None,
             round: 0,
+            round_proven: 0,
+            told_equal: false,
             stuck: 0,
             moved_ops: false,
             claimed_equal: false,
@@ -445,7 +453,7 @@ impl Session {
             Input::Changed => {}
             Input::Granted(conversation) => {
                 if self.phase == Phase::Running {
-                    self.jobs.push_back(Job::granted(conversation));
+                    self.add_job(Job::granted(conversation));
                 }
             }
             Input::Presence { conversation, payload } => {
@@ -503,7 +511,10 @@ impl Session {
             Frame::Pong(_) => Ok(()),
             Frame::Bye { code, words } => Err(Fault::Farewell { code, words }),
             Frame::Presence { conversation, payload } if running => {
-                self.out.push_back(Output::Presence { conversation, payload });
+                // From somebody who may not see the conversation: dropped without a word, as if it did not exist.
+                if self.may_see(&conversation, ctx)? {
+                    self.out.push_back(Output::Presence { conversation, payload });
+                }
                 Ok(())
             }
             Frame::Moved { url, at_ms, signature } if running => self.on_moved(url, at_ms, &signature, ctx),

@@ -76,6 +76,12 @@ pub trait Source {
     fn chain_at(&self, position: u64) -> Result<Option<Chain>, Self::Error>;
     /// How far the peer's arrival order has been read, as last stored.
     fn peer_cursor(&self, peer: &DeviceId) -> Result<Option<Cursor>, Self::Error>;
+    /// Own arrival position up to which the peer has acknowledged everything that it may see; 0 = nothing, which is
+    /// always a safe answer.
+    fn acked(&self, peer: &DeviceId) -> Result<u64, Self::Error> {
+        let _ = peer;
+        Ok(0)
+    }
     /// The conversations that both sides of a connection with `peer` may see, sorted, each with the own arrival position
     /// at which `peer` gained access (0 = from the start).
     fn shared(&self, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, Self::Error>;

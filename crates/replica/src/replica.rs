@@ -7,7 +7,7 @@
 use crate::marks::Marks;
 use crate::view::{Memory, View};
 use crate::{Scope, Zstd};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_identity::{DeviceKey, Strict, verify_batch};
 use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId};
 use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, Reason};
@@ -392,7 +392,10 @@ impl<F: Fold> Replica<F> {
                 }
                 session::Output::Proven { position, count, conversations } => {
                     conn.unproven = None;
-                    self.marks.acked(peer, position);
+                    // What one side does not take was not compared: it stays owed.
+                    if conn.session.blocked().is_empty() {
+                        self.marks.acked(peer, position);
+                    }
                     for conversation in &conversations {
                         self.marks.proven(peer, *conversation, (now.wall_ms, position, count));
                     }
@@ -454,6 +457,10 @@ impl<F: Fold> Replica<F> {
     fn flush_once(&mut self, queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
         let mut checked = Vec::new();
         for mut queued in queued {
+            // What came behind the op for which a session was ended is not looked at.
+            if self.conns.get(&queued.conn).is_none_or(|conn| conn.session.is_over()) {
+                continue;
+            }
             match self.check(std::mem::take(&mut queued.ops), &queued.peer, queued.conn)? {
                 Ok(parts) => checked.push((queued, parts)),
                 Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
@@ -471,8 +478,21 @@ impl<F: Fold> Replica<F> {
                 for op in new {
                     stored.entry(op.conversation).or_default().push(op.id);
                 }
+                let streamed = queued.through.is_some();
+                let member = parts.members.contains(&conversation);
                 for refusal in not_taken {
-                    refused.insert(conversation, to_refusal(&refusal.reason));
+                    let unknown = refusal.reason == Reason::UnknownAuthor;
+                    let taken = || stored.values().flatten().any(|id| *id == refusal.id);
+                    // An op that waits for what authorises it. A search knows no order: that may come in the next batch.
+                    // It waits uncounted, so the proofs tell whether it came.
+                    if unknown && (taken() || (member && !streamed)) {
+                        continue;
+                    }
+                    // That nobody knows the author is the consequence; why it may not join is what it wants to know.
+                    let said = refused.entry(conversation).or_insert(Refusal::NotHere);
+                    if *said == Refusal::NotHere {
+                        *said = to_refusal(&refusal.reason, member);
+                    }
                 }
                 granted.extend(access);
                 for found in equivocations {
@@ -554,8 +574,16 @@ impl<F: Fold> Replica<F> {
         for (conversation, ops) in by_conversation {
             let bytes: u64 = ops.iter().map(|op| u64::from(op.header.body_len)).sum();
             let log = &self.log;
-            // An op that this replica holds and whose `prev` it is vouches for it.
+            let member = !members_only || log.is_member(&conversation, peer)?;
+            if member {
+                checked.members.insert(conversation);
+            }
+            // An op that this replica holds and whose `prev` it is vouches for it. Not for strangers: whether it does
+            // would tell them what is here.
             let known = |author: &DeviceId, name: &tombolo_model::LogId, seq: u64| {
+                if !member {
+                    return None;
+                }
                 let next = log.run(&conversation, author, name, seq + 1, seq + 1, 1).ok()?;
                 next.first().map(|op| op.header.prev)
             };
@@ -614,6 +642,8 @@ impl<F: Fold> Replica<F> {
 struct Checked {
     ops: Vec<(ConversationId, Vec<Incoming>)>,
     refused: BTreeMap<ConversationId, Refusal>,
+    /// Conversations in which the peer has a place already.
+    members: BTreeSet<ConversationId>,
 }
 
 /// Marks and sketches ride in a transaction that is being committed anyway.
@@ -630,10 +660,12 @@ fn to_oplog(cursor: tombolo_proto::Cursor) -> oplog::Cursor {
     oplog::Cursor { incarnation: cursor.incarnation, position: cursor.position, chain: cursor.chain }
 }
 
-fn to_refusal(reason: &Reason) -> Refusal {
+fn to_refusal(reason: &Reason, member: bool) -> Refusal {
     match reason {
         Reason::UnknownConversation => Refusal::NotHere,
         Reason::UnknownAuthor => Refusal::NotHere,
+        // Whoever is no member learns nothing of what waits here, not even that something does.
+        Reason::TooManyStrangers if !member => Refusal::NotHere,
         Reason::InviteUsedUp => Refusal::InviteUsedUp,
         Reason::InviteRevoked => Refusal::InviteRevoked,
         Reason::InviteExpired => Refusal::InviteExpired,

@@ -9,6 +9,9 @@ use tombolo_oplog::{LogError, Reader};
 pub enum Scope {
     /// Those of which the peer's device is a member: on a relay, and between devices.
     Members,
+    /// From a device to another one that its user named: as before, and those that this device has asked to join, since
+    /// the other may be who lets it in. Whoever merely connects to us is not told of those.
+    Dialled,
     /// From a device to a relay: those that name the relay, or were shared with it before.
     Relay {
         /// The address that was dialled.
@@ -23,6 +26,17 @@ impl Scope {
     pub(crate) fn shared(&self, log: &Reader, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, LogError> {
         match self {
             Self::Members => log.shared_with(peer),
+            Self::Dialled => {
+                let mut shared = log.shared_with(peer)?;
+                let known: BTreeSet<ConversationId> = shared.iter().map(|(id, _)| *id).collect();
+                for conversation in log.conversations()? {
+                    if conversation.kind.is_none() && !known.contains(&conversation.id) {
+                        shared.push((conversation.id, 0));
+                    }
+                }
+                shared.sort_unstable();
+                Ok(shared)
+            }
             Self::Relay { url, all } => {
                 let mut shared = BTreeSet::new();
                 for conversation in log.conversations()? {

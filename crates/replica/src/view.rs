@@ -147,6 +147,10 @@ impl Source for View<'_> {
         }))
     }
 
+    fn acked(&self, peer: &DeviceId) -> Result<u64, LogError> {
+        Ok(self.log.peer(peer)?.map_or(0, |peer| peer.acked))
+    }
+
     fn shared(&self, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, LogError> {
         self.shared_list(peer).map(|list| list.as_ref().clone())
     }

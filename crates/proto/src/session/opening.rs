@@ -105,6 +105,8 @@ impl Session {
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 salted proof");
         hasher.update(&speaker);
         hasher.update(&listener);
+        // Which side speaks: a peer that copies our nonce could otherwise send our own proof back to us.
+        hasher.update(&[u8::from(self.config.initiator == by_me)]);
         hasher.update(&proof.0);
         Proof(*hasher.finalize().as_bytes())
     }
@@ -138,13 +140,16 @@ impl Session {
             if resume.read.is_some() && known.is_none() {
                 self.out.push_back(Output::AcksLost);
             }
+            self.told_equal = true;
             self.prove_equal(cursor.position, count, conversations);
         } else if let Some(position) = known.filter(|_| usable) {
             self.sent_position = position;
-            self.out.push_back(Output::Acked { position });
+            // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
+            // lies between what it acknowledged and its cursor counts once both are proven equal.
+            self.owes = ctx.source.acked(&self.peer).map_err(local)? < position;
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
-                    self.jobs.push_back(Job::granted(conversation));
+                    self.add_job(Job::granted(conversation));
                 }
             }
         } else if resume.count == 0 && usable {
@@ -182,6 +187,8 @@ impl Session {
     ) {
         self.proven = Some(position);
         self.stuck = 0;
+        self.round_proven = self.round;
+        self.owes &= !self.blocked.is_empty();
         self.claimed_equal = false;
         self.attempts.clear();
         self.differing.clear();

@@ -8,7 +8,7 @@ use crate::frame::{Ack, Batch, Frame, Refusal, Settled, Tool};
 use crate::limit::{FRAME_BYTES_MAX, WINDOW_BATCHES};
 use crate::source::{Cursor, Source};
 use alloc::vec::Vec;
-use tombolo_model::ConversationId;
+use tombolo_model::{ConversationId, Op};
 use tombolo_model::crypto::DOMAIN_ACK;
 
 /// A batch that the host is storing.
@@ -16,7 +16,20 @@ use tombolo_model::crypto::DOMAIN_ACK;
 pub(super) struct Arriving {
     hash: [u8; 32],
     bytes: u64,
+    decoded: usize,
     tool: Tool,
+}
+
+/// **Bytes** of memory for decoded batches that are not stored yet: columns compress well, so the credit, which counts
+/// bytes of the wire, does not bound it. More than twice what 64 full batches of short messages take.
+const DECODED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+fn decoded_bytes(ops: &[Op]) -> usize {
+    let one = |op: &Op| {
+        let lists = 32 * (op.header.parents.len() + op.header.erases.len()) + op.header.extension.len();
+        size_of::<Op>() + lists + op.body.as_ref().map_or(0, Vec::len)
+    };
+    ops.iter().map(one).sum()
 }
 
 /// The peer's last word, and what had come before it.
@@ -42,11 +55,16 @@ impl Session {
             return Err(Fault::CreditExceeded);
         }
         let ops = batch::decode(&batch.ops, ctx.compression)?;
+        let decoded = decoded_bytes(&ops);
+        if !self.persisting.is_empty() && self.persisting_decoded + decoded > DECODED_BYTES_MAX {
+            return Err(Fault::CreditExceeded);
+        }
         let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
         let through = batch.through.map(|(position, chain)| Cursor { incarnation, position, chain });
         let arriving =
-            Arriving { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64, tool: batch.tool };
+            Arriving { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64, decoded, tool: batch.tool };
         self.persisting_bytes += arriving.bytes;
+        self.persisting_decoded += decoded;
         self.persisting.insert(batch.number, arriving);
         self.last_received = batch.number;
         self.out.push_back(Output::Persist { number: batch.number, tool: batch.tool, ops, through });
@@ -64,6 +82,7 @@ impl Session {
             return Err(Fault::Local("a batch was stored that was not handed out".into()));
         };
         self.persisting_bytes -= arriving.bytes;
+        self.persisting_decoded -= arriving.decoded;
         self.last_acked = self.last_acked.max(number);
         self.stats.ops_in[arriving.tool as usize] += stored;
         self.moved_ops |= stored > 0;

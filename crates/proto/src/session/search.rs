@@ -20,7 +20,7 @@ use crate::reconcile::estimator::Estimator;
 use crate::reconcile::ranges::{self, RangeError, Span};
 use crate::reconcile::sketch::{self, Sketch};
 use crate::source::{Height, Run, Source};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use tombolo_model::{ConversationId, LogId, Proof};
@@ -45,8 +45,8 @@ impl Session {
         } else {
             self.stuck = 0;
         }
-        if self.stuck >= STUCK_MAX || self.round >= ROUNDS_MAX {
-            if self.claimed_equal {
+        if self.stuck >= STUCK_MAX || self.round - self.round_proven >= ROUNDS_MAX {
+            if self.claimed_equal && self.stuck >= STUCK_MAX {
                 return Err(Fault::Inconsistent);
             }
             let conversations = self.differing.iter().copied().collect();
@@ -77,6 +77,8 @@ impl Session {
     pub(super) fn on_roots<S: Source>(&mut self, roots: &[Root], ctx: &Context<'_, S>) -> Result<(), Fault> {
         self.stats.rounds += 1;
         let mut theirs: BTreeMap<ConversationId, &Root> = roots.iter().map(|root| (root.conversation, root)).collect();
+        // The initiator names only what it does not hold back: a conversation that was refused is offered once more.
+        self.blocked.retain(|conversation, _| !theirs.contains_key(conversation));
         let mut differences = Vec::new();
         let mut bytes = 0;
         for (conversation, _) in ctx.source.shared(&self.peer).map_err(local)? {
@@ -111,6 +113,7 @@ impl Session {
             heights: Vec::new(),
             estimator: Vec::new(),
         }));
+        differences.truncate(ROOTS_MAX);
         self.send(&Frame::Differ(differences));
         Ok(())
     }
@@ -123,9 +126,10 @@ impl Session {
         self.awaiting_differ = false;
         self.claimed_equal = differences.is_empty();
         self.differing = differences.iter().map(|difference| difference.conversation).collect();
+        let mut named = BTreeSet::new();
         for difference in differences {
             let conversation = difference.conversation;
-            if self.may_see(&conversation, ctx)? && !self.blocked.contains_key(&conversation) {
+            if named.insert(conversation) && self.may_see(&conversation, ctx)? && !self.blocked.contains_key(&conversation) {
                 self.search(difference, ctx)?;
             }
         }
@@ -139,7 +143,7 @@ impl Session {
         let first = *attempts == 1;
         let mine = ctx.source.summary(&conversation).map_err(local)?;
         if theirs.count == 0 {
-            self.jobs.push_back(Job::everything(conversation, Tool::Heights));
+            self.add_job(Job::everything(conversation, Tool::Heights));
             return Ok(());
         }
         if mine.count == 0 {
@@ -196,7 +200,9 @@ impl Session {
         if !want.is_empty() {
             self.ask(&Frame::Want { conversation, tool: Tool::Heights, wanted: Wanted::Runs(want) });
         }
-        self.jobs.extend(send.into_iter().map(|run| Job::run(conversation, Tool::Heights, run)));
+        for run in send {
+            self.add_job(Job::run(conversation, Tool::Heights, run));
+        }
         true
     }
 
@@ -214,7 +220,7 @@ impl Session {
         let mine = ctx.source.sketch(&conversation, theirs.len()).map_err(local)?;
         match mine.subtract(&theirs).decode() {
             Ok(difference) if difference.theirs.len() <= WANTS_MAX => {
-                self.jobs.push_back(Job::prefixes(conversation, Tool::Sketch, difference.mine));
+                self.add_job(Job::prefixes(conversation, Tool::Sketch, difference.mine));
                 self.send(&Frame::Decoded { conversation, want: Some(difference.theirs) });
             }
             _ => self.send(&Frame::Decoded { conversation, want: None }),
@@ -236,7 +242,7 @@ impl Session {
         self.searches.remove(&conversation);
         match want {
             Some(prefixes) => {
-                self.jobs.push_back(Job::prefixes(conversation, Tool::Sketch, prefixes));
+                self.add_job(Job::prefixes(conversation, Tool::Sketch, prefixes));
                 Ok(())
             }
             // The estimate was a little low: a longer sketch is far cheaper than splitting ranges.
@@ -289,7 +295,7 @@ impl Session {
             return Ok(());
         }
         if !want.is_empty() {
-            self.jobs.push_back(Job::prefixes(conversation, Tool::Ranges, want));
+            self.add_job(Job::prefixes(conversation, Tool::Ranges, want));
         }
         if bytes.is_empty() {
             self.searches.remove(&conversation);
@@ -303,7 +309,7 @@ impl Session {
         })?;
         if !reply.have.is_empty() {
             let prefixes = reply.have.iter().map(|(_, prefix)| *prefix).collect();
-            self.jobs.push_back(Job::prefixes(conversation, Tool::Ranges, prefixes));
+            self.add_job(Job::prefixes(conversation, Tool::Ranges, prefixes));
         }
         let over = ranges::is_settled(&reply.ranges);
         let ranges = if over { Vec::new() } else { ranges::to_bytes(Span::ALL, &reply.ranges) };

@@ -5,7 +5,7 @@ use super::{Context, Output, Phase, Session, local};
 use crate::batch;
 use crate::fault::Fault;
 use crate::frame::{Ack, Batch, Frame, Settled, Tool, Wanted};
-use crate::limit::{BATCH_BYTES, BATCH_OPS_MAX, SETTLE_MS, WINDOW_BATCHES};
+use crate::limit::{BATCH_BYTES, BATCH_OPS_MAX, COLUMN_BYTES_MAX, FRAME_BYTES_MAX, SETTLE_MS, WINDOW_BATCHES};
 use crate::source::{Run, Source};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -26,6 +26,8 @@ enum What {
     Everything { after: u64, granted: bool },
     Run(Run),
     Prefixes(Vec<u64>),
+    /// Ops that are loaded already and did not fit into one batch.
+    Ops(Vec<Op>, Option<(u64, Chain)>),
 }
 
 impl Job {
@@ -46,6 +48,16 @@ impl Job {
     pub(super) fn prefixes(conversation: ConversationId, tool: Tool, prefixes: Vec<u64>) -> Self {
         Self { conversation, tool, what: What::Prefixes(prefixes) }
     }
+
+    /// **Bytes** that this job keeps in memory, roughly.
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match &self.what {
+                What::Everything { .. } | What::Run(_) => 0,
+                What::Prefixes(prefixes) => prefixes.len() * size_of::<u64>(),
+                What::Ops(ops, _) => ops.len() * size_of::<Op>(),
+            }
+    }
 }
 
 /// A batch that is on its way.
@@ -60,6 +72,24 @@ pub(super) struct InFlight {
 
 /// Prefixes that one batch looks up at most.
 const PREFIXES_PER_BATCH: usize = 1024;
+/// **Bytes** of what a peer may ask for before the first of it is sent.
+const JOBS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Whether ops fit into one batch whatever the compression yields: the receiver refuses more.
+fn fits(ops: &[Op]) -> bool {
+    let columns = |op: &Op| {
+        let named = op.header.parents.len() + op.header.erases.len();
+        HEADER_BYTES + 33 * named + op.header.extension.len()
+    };
+    let tail = |op: &Op| 64 + op.body.as_ref().map_or(0, Vec::len);
+    let columns: usize = ops.iter().map(columns).sum();
+    let tail: usize = ops.iter().map(tail).sum();
+    ops.len() <= BATCH_OPS_MAX && columns <= COLUMN_BYTES_MAX && columns + tail <= FRAME_BYTES_MAX - 1024
+}
+
+/// **Bytes** of one op's columns at most, without the lists that [`fits`] counts: clock, flags and lengths, a name of a
+/// run, the hash of a body that stays away.
+const HEADER_BYTES: usize = 150;
 
 impl Session {
     /// Sends as much as the credit allows, then says whether all is sent.
@@ -69,7 +99,7 @@ impl Session {
         }
         let window = self.peer_hello.as_ref().map_or(0, |hello| hello.window_bytes);
         while self.in_flight_bytes < window && self.in_flight.len() < WINDOW_BATCHES {
-            if let Some(job) = self.jobs.pop_front() {
+            if let Some(job) = self.take_job() {
                 self.run_job(job, ctx)?;
             } else if !self.send_arrivals(ctx)? {
                 break;
@@ -98,6 +128,10 @@ impl Session {
 
     fn run_job<S: Source>(&mut self, job: Job, ctx: &Context<'_, S>) -> Result<(), Fault> {
         let Job { conversation, tool, what } = job;
+        if let What::Ops(mut ops, through) = what {
+            ops.retain(|op| !self.blocked.contains_key(&op.conversation()));
+            return self.send_batch(ops, tool, through, ctx);
+        }
         if self.blocked.contains_key(&conversation) {
             return Ok(());
         }
@@ -110,7 +144,7 @@ impl Session {
             }
             What::Run(run) => {
                 let ops = ctx.source.run(&conversation, &run, BATCH_BYTES).map_err(local)?;
-                let next = ops.iter().map(|op| op.header.seq).max().map_or(run.to, |seq| seq) + 1;
+                let next = ops.iter().map(|op| op.header.seq).max().unwrap_or(run.to).saturating_add(1);
                 let rest = (!ops.is_empty() && next <= run.to).then_some(What::Run(Run { from: next, ..run }));
                 (ops, rest)
             }
@@ -119,9 +153,10 @@ impl Session {
                 let ops = ctx.source.by_prefix(&conversation, &prefixes).map_err(local)?;
                 (ops, (!later.is_empty()).then_some(What::Prefixes(later)))
             }
+            What::Ops(..) => return Ok(()),
         };
         if let Some(what) = rest {
-            self.jobs.push_front(Job { conversation, tool, what });
+            self.put_back(Job { conversation, tool, what });
         }
         if ops.is_empty() { Ok(()) } else { self.send_batch(ops, tool, None, ctx) }
     }
@@ -130,12 +165,21 @@ impl Session {
         &mut self,
         mut ops: Vec<Op>,
         tool: Tool,
-        through: Option<(u64, Chain)>,
+        mut through: Option<(u64, Chain)>,
         ctx: &Context<'_, S>,
     ) -> Result<(), Fault> {
-        let count = ops.len() as u64;
-        add_vouchers(&mut ops, ctx)?;
-        ops.truncate(BATCH_OPS_MAX);
+        let Some(first) = ops.first().map(Op::conversation) else { return Ok(()) };
+        let count = loop {
+            let count = ops.len();
+            add_vouchers(&mut ops, ctx)?;
+            if count == 1 || fits(&ops) {
+                break count as u64;
+            }
+            // Half of it now, the rest right after it. What the batch covers is covered once all of it has gone.
+            ops.truncate(count);
+            let rest = ops.split_off(count / 2);
+            self.put_back(Job { conversation: first, tool, what: What::Ops(rest, through.take()) });
+        };
         self.last_batch += 1;
         let batch = Batch { number: self.last_batch, tool, through, ops: batch::encode(&ops, ctx.compression) };
         let bytes = Frame::Batch(batch).to_bytes();
@@ -154,7 +198,11 @@ impl Session {
     }
 
     pub(super) fn on_ack<S: Source>(&mut self, ack: Ack, ctx: &Context<'_, S>) -> Result<(), Fault> {
-        let Some(in_flight) = self.in_flight.remove(&ack.number) else { return Err(Fault::FalseAcknowledgement) };
+        // Batches are acknowledged in the order of their numbers: what a cursor covers is complete.
+        let oldest = self.in_flight.first_key_value().is_some_and(|(number, _)| *number == ack.number);
+        let Some(in_flight) = self.in_flight.remove(&ack.number).filter(|_| oldest) else {
+            return Err(Fault::FalseAcknowledgement);
+        };
         let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
         let message = ack_bytes(incarnation, &ctx.signer.device(), &in_flight.hash);
         if !ctx.verifier.verify(&self.peer, DOMAIN_ACK, &message, &ack.signature) {
@@ -168,7 +216,6 @@ impl Session {
         for (conversation, refusal) in ack.refused {
             self.block(conversation, refusal, true);
         }
-        // Batches are acknowledged in order of their numbers: what a cursor covers is complete.
         if let Some(position) = in_flight.through.filter(|_| !self.owes) {
             self.out.push_back(Output::Acked { position });
         }
@@ -193,11 +240,37 @@ impl Session {
             return Ok(());
         }
         match wanted {
-            Wanted::All => self.jobs.push_back(Job::everything(conversation, tool)),
-            Wanted::Runs(runs) => self.jobs.extend(runs.into_iter().map(|run| Job::run(conversation, tool, run))),
-            Wanted::Prefixes(prefixes) => self.jobs.push_back(Job::prefixes(conversation, tool, prefixes)),
+            Wanted::All => self.add_job(Job::everything(conversation, tool)),
+            Wanted::Runs(runs) => {
+                for run in runs {
+                    self.add_job(Job::run(conversation, tool, run));
+                }
+            }
+            Wanted::Prefixes(prefixes) => self.add_job(Job::prefixes(conversation, tool, prefixes)),
         }
         Ok(())
+    }
+
+    /// Remembers what is to be sent. Over [`JOBS_BYTES_MAX`] it is dropped: whoever asks for more than that, asks again
+    /// in the next round, since the proofs still differ.
+    pub(super) fn add_job(&mut self, job: Job) {
+        let weight = job.weight();
+        if self.jobs_bytes + weight <= JOBS_BYTES_MAX {
+            self.jobs_bytes += weight;
+            self.jobs.push_back(job);
+        }
+    }
+
+    fn take_job(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.jobs_bytes -= job.weight();
+        Some(job)
+    }
+
+    /// What is left of a job that was taken goes back to the front.
+    fn put_back(&mut self, job: Job) {
+        self.jobs_bytes += job.weight();
+        self.jobs.push_front(job);
     }
 
     /// Whether the peer may see a conversation: checked whenever it names one.
@@ -234,10 +307,12 @@ impl Session {
             self.settle_ms = None;
             return Ok(());
         }
-        let urgent = self.proven.is_none() || self.settled.as_ref().is_some_and(|last| last.round != settled.round);
+        // Until the peer can see for itself that both are equal, and whenever it waits for the end of a round.
+        let urgent = !self.told_equal || self.settled.as_ref().is_some_and(|last| last.round != settled.round);
         let due_ms = *self.settle_ms.get_or_insert(ctx.now.mono_ms + SETTLE_MS);
         if urgent || ctx.now.mono_ms >= due_ms {
             self.settle_ms = None;
+            self.told_equal |= self.proven == Some(cursor.position);
             self.ask(&Frame::Settled(settled.clone()));
             self.settled = Some(settled);
             self.compare(ctx)?;
@@ -260,7 +335,7 @@ pub(super) fn ack_bytes(incarnation: u64, sender: &DeviceId, hash: &[u8; 32]) ->
 fn add_vouchers<S: Source>(ops: &mut Vec<Op>, ctx: &Context<'_, S>) -> Result<(), Fault> {
     let mut last: BTreeMap<(ConversationId, DeviceId, LogId), (u64, bool)> = BTreeMap::new();
     let mut open: Vec<(ConversationId, DeviceId, LogId, u64)> = Vec::new();
-    let held: BTreeSet<_> = ops.iter().map(|op| op.id).collect();
+    let mut held: BTreeSet<_> = ops.iter().map(|op| op.id).collect();
     for op in ops.iter() {
         let name = (op.conversation(), op.header.author, op.header.log);
         let ended = last.insert(name, (op.header.seq, op.signature.is_some()));
@@ -273,7 +348,7 @@ fn add_vouchers<S: Source>(ops: &mut Vec<Op>, ctx: &Context<'_, S>) -> Result<()
     open.extend(last.iter().filter(|(_, end)| !end.1).map(|(name, end)| (name.0, name.1, name.2, end.0)));
     for (conversation, author, log, seq) in open {
         for mut op in ctx.source.voucher(&conversation, &author, &log, seq).map_err(local)? {
-            if held.contains(&op.id) {
+            if !held.insert(op.id) {
                 continue;
             }
             if op.header.body_len > 0 {

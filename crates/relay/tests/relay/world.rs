@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tombolo_identity::{AccountKey, DeviceKey, InviteKey};
 use tombolo_model::control::Kind;
-use tombolo_model::{Control, ConversationId, Hlc, LogId, OpId};
-use tombolo_oplog::{Log, NoFold, Open};
+use tombolo_model::{Class, Control, ConversationId, Hlc, LogId, OpId};
+use tombolo_oplog::{Incoming, Log, NoFold, Open};
 use tombolo_proto::Fault;
 use tombolo_relay::{Config, Limits, Place, Relay};
 use tombolo_replica::{ConnId, Draft, Event, Link, Now, Output, Replica, Scope, Tools};
@@ -155,6 +155,25 @@ impl Device {
         self.settle();
     }
 
+    /// Stores a copy of what another device has of a conversation, as if it had been leaked.
+    pub(crate) fn take_over(&mut self, from: &Self, conversation: &ConversationId) {
+        let mut ops: Vec<_> = from
+            .ids(conversation)
+            .iter()
+            .map(|id| from.replica.log().op(conversation, id).unwrap().unwrap())
+            .map(|op| {
+                let is_control = op.header.class == Class::Control;
+                let control = op.body.as_ref().filter(|_| is_control).map(|body| Control::from_bytes(body).unwrap());
+                Incoming { op, control }
+            })
+            .collect();
+        ops.sort_by_key(|incoming| incoming.op.header.hlc);
+        let (now, peer) = (self.now(), from.replica.device());
+        let mut batch = self.replica.log_mut().batch().unwrap();
+        batch.append(ops, Some(&peer), now.wall_ms, &mut NoFold).unwrap();
+        batch.commit().unwrap();
+    }
+
     /// Keeps events; outputs for connections are taken by `drive`.
     fn settle(&mut self) {
         assert!(self.replica.conns().next().is_none(), "write through `drive_with` while connected");
@@ -249,7 +268,7 @@ impl Device {
 pub(crate) fn ids(log: &Log, conversation: &ConversationId) -> BTreeSet<OpId> {
     let mut ids = BTreeSet::new();
     log.ids_after(conversation, 0, |_, id| {
-        ids.insert(*id);
+        ids.insert(id);
     })
     .unwrap();
     ids

@@ -1,0 +1,88 @@
+//! Two people over real sockets: a relay on loopback, and directly.
+
+use std::path::Path;
+use tombolo_client::key_store::KeyStoreKind;
+use tombolo_client::{Client, Config, Event, SyncOptions, SyncReport};
+use tombolo_relay::{Place, Relay};
+
+async fn person(home: &Path, name: &str, relays: &[String]) -> Client {
+    let config = Config { home: home.join(name), key_store: Some(KeyStoreKind::File), extra_certificates: None };
+    Client::init(&config, name, relays).unwrap();
+    Client::open(&config).unwrap()
+}
+
+async fn sync(client: &Client, options: &SyncOptions) -> SyncReport {
+    client.sync(options, |_| {}).await.unwrap()
+}
+
+async fn texts(client: &Client, conversation: tombolo_client::ConversationId) -> Vec<String> {
+    let page = client.messages(conversation, 1000, None).await.unwrap();
+    page.into_iter().map(|message| format!("{}: {}", message.name, message.text)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_relay_and_after_it_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path().join("relay"));
+    place.make().unwrap();
+    let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
+    let relay = Relay::start(&place, config).await.unwrap();
+    let url = relay.listening().to_owned();
+    let alice = person(folder.path(), "alice", &[url.clone()]).await;
+    let bob = person(folder.path(), "bob", &[url.clone()]).await;
+    let conversation = alice.create("Harbour crew").await.unwrap();
+    alice.send(conversation, vec!["The boats are in.".into()]).await.unwrap();
+    let (link, _) = alice.invite(Some(conversation), 1, 0).await.unwrap();
+    let options = SyncOptions { once: true, ..SyncOptions::default() };
+    let report = sync(&alice, &options).await;
+    assert!(report.proven, "{report:?}");
+    assert_eq!(report.ops_out, 5);
+    bob.accept(&link).await.unwrap();
+    assert!(sync(&bob, &options).await.proven);
+    assert_eq!(texts(&bob, conversation).await, ["alice: The boats are in."]);
+    bob.send(conversation, vec!["b1".into(), "b2".into()]).await.unwrap();
+    alice.send(conversation, vec!["a1".into()]).await.unwrap();
+    for client in [&alice, &bob, &alice] {
+        assert!(sync(client, &options).await.proven);
+    }
+    assert_eq!(alice.digest(None).await.unwrap(), bob.digest(None).await.unwrap());
+    assert_eq!(texts(&alice, conversation).await, texts(&bob, conversation).await);
+    let report = sync(&bob, &options).await;
+    assert_eq!((report.ops_in, report.ops_out, report.round_trips), (0, 0, 1), "{report:?}");
+    relay.stop().await.unwrap();
+    alice.close().await.unwrap();
+    bob.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directly_and_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let alice = person(folder.path(), "alice", &[]).await;
+    let bob = person(folder.path(), "bob", &[]).await;
+    let (link, conversation) = alice.invite(None, 1, 0).await.unwrap();
+    bob.accept(&link).await.unwrap();
+    bob.send(conversation, vec!["offline, before anybody answered".into()]).await.unwrap();
+    let listening = alice.listen("127.0.0.1:0").await.unwrap();
+    let peers = vec![listening.address.to_string()];
+    let options = SyncOptions { peers, once: true, ..SyncOptions::default() };
+    let report = sync(&bob, &options).await;
+    assert!(report.proven, "{report:?}");
+    assert_eq!(texts(&alice, conversation).await, ["bob: offline, before anybody answered"]);
+
+    let timeline = bob.timeline(conversation, 50, 0).await.unwrap();
+    let (mut items, mut diffs) = (timeline.items, timeline.diffs);
+    let mut events = bob.watch(&options).await.unwrap();
+    while !matches!(events.recv().await.unwrap(), Event::Proven { .. }) {}
+    alice.send(conversation, vec!["live".into()]).await.unwrap();
+    loop {
+        if let Event::Message { message, .. } = events.recv().await.unwrap() {
+            assert_eq!(message.text, "live");
+            break;
+        }
+    }
+    while !format!("{items:?}").contains("text_bytes: 4") {
+        let steps = tokio::time::timeout(std::time::Duration::from_secs(5), diffs.recv()).await.unwrap().unwrap();
+        tombolo_client::apply(&mut items, &steps);
+    }
+    drop(listening);
+}
