@@ -110,10 +110,10 @@ pub(crate) enum Command {
     },
     /// Exchange with relays and peers until nothing is missing
     Sync {
-        /// With this relay, beside those of your conversations
+        /// Only with this relay [default: yours and those of your conversations]
         #[arg(long, value_name = "URL")]
         relay: Option<String>,
-        /// With another device that listens (`tombolo listen`)
+        /// Only with this device, which listens there (`tombolo listen`)
         #[arg(long, value_name = "ADDR")]
         peer: Option<String>,
         /// One attempt; do not wait for a relay that is not there

@@ -18,7 +18,8 @@ pub(crate) fn conversation(name: &str, rows: &[ConversationRow]) -> Result<Conve
     {
         return Ok(id);
     }
-    let titled: Vec<&ConversationRow> = rows.iter().filter(|row| !name.is_empty() && row.title.trim() == name).collect();
+    let titled: Vec<&ConversationRow> =
+        rows.iter().filter(|row| !name.is_empty() && row.title.trim() == name).collect();
     let begins = name.to_ascii_lowercase();
     let is_hex = !begins.is_empty() && begins.bytes().all(|byte| byte.is_ascii_hexdigit());
     let begun: Vec<&ConversationRow> =

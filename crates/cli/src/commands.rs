@@ -47,7 +47,9 @@ async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
         }
         Command::Send { conversation, text } => {
             let conversation = choose(door, &conversation).await?;
-            if text == ["-"] { send_lines(door, conversation, out).await } else {
+            if text == ["-"] {
+                send_lines(door, conversation, out).await
+            } else {
                 send(door, conversation, vec![text.join(" ")], out).await
             }
         }
@@ -122,13 +124,7 @@ async fn init(global: &Global, name: String, relay: Option<String>, out: &Out) -
     Ok(())
 }
 
-async fn invite(
-    door: &Door,
-    conversation: Option<&str>,
-    uses: u32,
-    expires_ms: u64,
-    out: &Out,
-) -> Result<(), Failure> {
+async fn invite(door: &Door, conversation: Option<&str>, uses: u32, expires_ms: u64, out: &Out) -> Result<(), Failure> {
     let conversation = choose_maybe(door, conversation).await?;
     let (link, conversation) = door.invite(conversation, uses, expires_ms).await?;
     if out.json {

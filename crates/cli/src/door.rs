@@ -55,7 +55,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
-        Err(error) => Err(Failure::new("stopped", error.to_string(), "this is a fault of the program: please report it")),
+        Err(error) => {
+            Err(Failure::new("stopped", error.to_string(), "this is a fault of the program: please report it"))
+        }
     }
 }
 

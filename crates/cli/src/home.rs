@@ -12,7 +12,8 @@ pub(crate) fn default_home() -> Option<PathBuf> {
 
 fn data_folder(system: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     // A relative path in these would mean another place in every folder.
-    let folder = |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute() || system == "windows");
+    let folder =
+        |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute() || system == "windows");
     match system {
         "windows" => folder("LOCALAPPDATA").or_else(|| folder("APPDATA")),
         "macos" => Some(folder("HOME")?.join("Library/Application Support")),

@@ -32,8 +32,9 @@ impl Out {
 
     /// Prints one object, as the only thing on its line.
     pub(crate) fn row(&self, row: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(row)
-            .map_err(|error| Failure::new("output", error.to_string(), "this is a fault of the program: please report it"))?;
+        let text = serde_json::to_string(row).map_err(|error| {
+            Failure::new("output", error.to_string(), "this is a fault of the program: please report it")
+        })?;
         self.line(&text)
     }
 

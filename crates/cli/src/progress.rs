@@ -12,7 +12,7 @@ pub(crate) struct Bar {
 impl Bar {
     /// `shown` = somebody watches.
     pub(crate) fn new(shown: bool, what: &str) -> Self {
-        let bar = if shown { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if shown { ProgressBar::no_length() } else { ProgressBar::hidden() };
         // A template of this file: should it not be understood, the default one serves as well.
         if let Ok(style) = ProgressStyle::with_template("{msg:18} {wide_bar} {human_pos} of {human_len}") {
             bar.set_style(style.progress_chars("\u{2588}\u{2592}\u{2591}"));
@@ -26,13 +26,18 @@ impl Bar {
 
     /// How far it is; a total of 0 = not known.
     pub(crate) fn set(&self, done: u64, total: u64) {
-        self.bar.set_length(total.max(done));
+        match total {
+            0 => self.bar.unset_length(),
+            total => self.bar.set_length(total.max(done)),
+        }
         self.bar.set_position(done);
     }
 
-    /// What is done now.
+    /// What is done now; something else begins from nothing.
     pub(crate) fn now(&self, what: &str) {
         if self.bar.message() != what {
+            self.bar.unset_length();
+            self.bar.set_position(0);
             self.bar.set_message(what.to_owned());
         }
     }
@@ -50,13 +55,18 @@ mod tests {
     #[test]
     fn totals_never_fall_below_what_is_done() {
         let bar = Bar::new(false, "x");
+        let shown = || (bar.bar.position(), bar.bar.length());
         bar.set(5, 0);
-        assert_eq!((bar.bar.position(), bar.bar.length()), (5, Some(5)));
+        assert_eq!(shown(), (5, None));
         bar.set(6, 10);
-        assert_eq!((bar.bar.position(), bar.bar.length()), (6, Some(10)));
+        assert_eq!(shown(), (6, Some(10)));
+        bar.set(11, 10);
+        assert_eq!(shown(), (11, Some(11)));
         assert!(bar.bar.is_hidden());
+        bar.now("x");
+        assert_eq!(shown(), (11, Some(11)));
         bar.now("y");
-        assert_eq!(bar.bar.message(), "y");
+        assert_eq!((bar.bar.message().as_str(), shown()), ("y", (0, None)));
         bar.done();
     }
 }

@@ -228,9 +228,7 @@ impl From<&Event> for Happening {
     fn from(event: &Event) -> Self {
         match event {
             Event::Connected { with } => Self::Connected { with: with.clone() },
-            Event::Disconnected { with, reason } => {
-                Self::Disconnected { with: with.clone(), reason: reason.clone() }
-            }
+            Event::Disconnected { with, reason } => Self::Disconnected { with: with.clone(), reason: reason.clone() },
             Event::Message { conversation, message } => {
                 Self::Message { conversation: conversation.to_string(), message: message.as_ref().into() }
             }
@@ -257,7 +255,7 @@ impl From<&DigestRow> for Digest {
 impl From<&Line> for Exported {
     fn from(line: &Line) -> Self {
         let whole = || Number::from(line.time_ms / 1_000);
-        let t = if line.time_ms % 1_000 == 0 {
+        let t = if line.time_ms.is_multiple_of(1_000) {
             whole()
         } else {
             Number::from_f64(line.time_ms as f64 / 1_000.0).unwrap_or_else(whole)

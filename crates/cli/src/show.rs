@@ -97,7 +97,7 @@ pub(crate) fn messages(rows: &[Message], older: bool, style: &Style) -> Vec<Stri
         }
         let time = if style.terminal { moment.clock() } else { format!("{} {}", moment.date(), moment.clock()) };
         let indent = " ".repeat(width(&time) + 2 + name_width + 2);
-        let ink = if row.own { Ink::Tide } else { Ink::Strong };
+        let ink = if row.own && !is_imported { Ink::Tide } else { Ink::Strong };
         let name = format!("{}{}", style.paint(ink, name), &pad(name, name_width)[name.len()..]);
         let text = harmless(&row.text).trim_end().replace('\n', &format!("\n{indent}"));
         let text = if row.state == MessageState::Sealed { style.paint(Ink::Quiet, &text) } else { text };
@@ -191,7 +191,8 @@ pub(crate) fn invites(rows: &[InviteRow], now_ms: u64, style: &Style) -> Vec<Str
         } else if row.expires_ms <= now_ms {
             "expired".to_owned()
         } else {
-            format!("works for another {}", span::words(row.expires_ms - now_ms))
+            let until = style.moment(row.expires_ms);
+            format!("works until {} {}", until.date(), until.clock())
         };
         vec![short(&row.conversation), format!("{} of {}", row.used, row.uses), state, hex(&row.key)]
     });
@@ -203,7 +204,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -232,7 +233,8 @@ pub(crate) fn sync(report: &SyncReport, style: &Style) -> Vec<String> {
         counted(report.round_trips, "round trip", "round trips"),
     ));
     let found = &report.found_by;
-    let tools = [("cursor", found.cursor), ("heights", found.heights), ("sketch", found.sketch), ("ranges", found.ranges)];
+    let tools =
+        [("cursor", found.cursor), ("heights", found.heights), ("sketch", found.sketch), ("ranges", found.ranges)];
     let found: Vec<String> =
         tools.iter().filter(|(_, ops)| *ops > 0).map(|(tool, ops)| format!("{} by {tool}", grouped(*ops))).collect();
     if !found.is_empty() {
@@ -257,8 +259,10 @@ pub(crate) fn findings(rows: &[Finding], style: &Style) -> Vec<String> {
     if bad == 0 {
         lines.push(style.paint(Ink::Proven, "Everything is as it should be."));
     } else {
-        let words = format!("{} not as it should be. `tombolo doctor --repair` mends what can be mended.",
-            counted(bad, "check is", "checks are"));
+        let words = format!(
+            "{} not as it should be. `tombolo doctor --repair` mends what can be mended.",
+            counted(bad, "check is", "checks are")
+        );
         lines.push(style.paint(Ink::Storm, &words));
     }
     lines
@@ -274,7 +278,11 @@ pub(crate) fn event(event: &Event, conversations: &[ConversationRow], style: &St
     match event {
         Event::Connected { with } => vec![quiet(format!("Connected with {}.", one_line(with)))],
         Event::Disconnected { with, reason } => {
-            vec![quiet(format!("Offline: {}: {}. What is written stays safe here and goes out later.", one_line(with), one_line(reason)))]
+            vec![quiet(format!(
+                "Offline: {}: {}. What is written stays safe here and goes out later.",
+                one_line(with),
+                one_line(reason)
+            ))]
         }
         Event::Message { conversation, message } => {
             let place = style.paint(Ink::Quiet, &titled(conversation));

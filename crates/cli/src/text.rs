@@ -71,8 +71,9 @@ pub(crate) fn cut(text: &str, to: usize) -> String {
 /// Rows in aligned columns; the last column is not filled up. Numbers are aligned to the right where `right` says so.
 pub(crate) fn table(rows: &[Vec<String>], right: &[bool]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns).map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0))
+        .collect();
     rows.iter()
         .map(|row| {
             let cells = row.iter().enumerate().map(|(at, cell)| match right.get(at) {

@@ -129,7 +129,9 @@ fn tzif(bytes: &[u8]) -> Option<Zone> {
         let rest = counts.types * 6 + counts.chars + counts.leaps * (time + 4) + counts.standard + counts.utc;
         44 + counts.times * (time + 1) + rest
     };
-    if counts.version == 0 { block(bytes, &counts, 4) } else {
+    if counts.version == 0 {
+        block(bytes, &counts, 4)
+    } else {
         // The first block is for old readers; the second has times of 64 bits and the rule behind it.
         let bytes = bytes.get(size(&counts, 4)..)?;
         let counts = header(bytes)?;
@@ -298,7 +300,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_rule() {
-        for text in ["", "UTC", "1", "CET-1CEST", "CET-1CEST,M3.5.0", "CET-1CEST,M13.5.0,M1.1.1", "CET-1x", "A<B>3", "<3"] {
+        for text in
+            ["", "UTC", "1", "CET-1CEST", "CET-1CEST,M3.5.0", "CET-1CEST,M13.5.0,M1.1.1", "CET-1x", "A<B>3", "<3"]
+        {
             assert_eq!(rule(text), None, "{text}");
         }
     }

@@ -99,7 +99,7 @@ fn a_message_that_is_too_long_changes_nothing() {
     let long = "x".repeat(40_000);
     let failed = home.json(&["send", &conversation, &long]);
     assert_eq!((failed.code, failed.error()["error"].as_str()), (1, Some("too-large")));
-    let failed = home.json(&["send", &conversation, " "]);
+    let failed = home.json(&["send", &conversation, ""]);
     assert_eq!(failed.code, 1);
     assert_eq!(home.texts(&conversation), [""; 0]);
     let failed = home.json(&["new", &"x".repeat(300)]);

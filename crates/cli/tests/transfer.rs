@@ -80,8 +80,9 @@ fn a_wrong_line_stops_before_anything_is_imported() {
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let home = Home::new();
     home.conversation("channel");
-    let lines: String =
-        (0..3_000).map(|n| format!("{{\"t\": {n}, \"who\": \"p\", \"text\": \"a line of some length, number {n}\"}}\n")).collect();
+    let lines: String = (0..3_000)
+        .map(|n| format!("{{\"t\": {n}, \"who\": \"p\", \"text\": \"a line of some length, number {n}\"}}\n"))
+        .collect();
     home.run_with(&["import", "channel", "-"], &lines);
     let mut command = home.command();
     command.args(["--key-store", "file", "export", "channel"]);

@@ -393,15 +393,18 @@ impl Batch<'_> {
         prev_known: bool,
     ) -> Result<(), LogError> {
         let header = &op.header;
-        let prev = (!prev_known).then_some(header.prev.as_bytes());
+        let prev = (!prev_known).then_some(header.prev.0.as_slice());
         // The hash of a held body is computed again on the way out; that of an empty one too.
         let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
-        let mut statement = self.conn.prepare_cached(
-            "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, body_len, id, chain, rest, \
-             prev, body_hash, signature, body) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-        )?;
-        statement.execute(params![
+        if self.insert.is_none() {
+            self.insert = Some(self.conn.prepare_cached(
+                "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, body_len, id, chain, \
+                 rest, prev, body_hash, signature, body) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?);
+        }
+        let statement = self.insert.as_mut().ok_or(LogError::Abandoned)?;
+        let numbers = [
             arrival as i64,
             n,
             log,
@@ -410,15 +413,25 @@ impl Batch<'_> {
             row::prefix_to_sql(op.id.prefix()),
             state as i64,
             source,
-            header.body_len,
-            op.id.as_bytes(),
-            chain,
-            row::encode_rest(header),
+            header.body_len.into(),
+        ];
+        let rest = row::encode_rest(header);
+        let blobs = [
+            Some(op.id.0.as_slice()),
+            Some(chain.as_slice()),
+            Some(rest.as_slice()),
             prev,
-            body_hash,
-            op.signature.as_ref().map(|signature| signature.0),
-            op.body,
-        ])?;
+            body_hash.as_ref().map(<[u8; 32]>::as_slice),
+            op.signature.as_ref().map(|signature| signature.0.as_slice()),
+            op.body.as_deref(),
+        ];
+        for (column, number) in (1..).zip(numbers) {
+            statement.raw_bind_parameter(column, number)?;
+        }
+        for (column, blob) in (1 + numbers.len()..).zip(blobs) {
+            statement.raw_bind_parameter(column, blob)?;
+        }
+        statement.raw_execute()?;
         Ok(())
     }
 

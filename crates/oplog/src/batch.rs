@@ -7,17 +7,19 @@
 use crate::append::{Appended, Incoming};
 use crate::cache::{Cache, Conversation, LogRow};
 use crate::{Cursor, Fold, LogError, Reader};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use core::fmt;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tombolo_model::{ConversationId, DeviceId, LogId, RelayAddress};
 
 /// See the head of this file. Dropping a batch without [`Batch::commit`] rolls it back.
-#[derive(Debug)]
 pub struct Batch<'a> {
     pub(crate) reader: &'a Reader,
     pub(crate) conn: &'a Connection,
     pub(crate) cache: &'a mut Cache,
     /// `None` once the batch is over.
     pub(crate) tx: Option<Transaction<'a>>,
+    /// The one statement that runs for every op, kept at hand.
+    pub(crate) insert: Option<CachedStatement<'a>>,
     /// A step has failed, so rows and memory may differ.
     failed: bool,
 }
@@ -28,7 +30,7 @@ impl<'a> Batch<'a> {
         let begun = Transaction::new_unchecked(conn, TransactionBehavior::Immediate);
         let tx = begun.map_err(|error| note(reader, error.into()))?;
         let refreshed = cache.refresh(conn, reader.incarnation());
-        let mut batch = Self { reader, conn, cache, tx: Some(tx), failed: false };
+        let mut batch = Self { reader, conn, cache, tx: Some(tx), insert: None, failed: false };
         batch.guard(|_| refreshed)?;
         Ok(batch)
     }
@@ -96,6 +98,7 @@ impl<'a> Batch<'a> {
     /// [`LogError::Poisoned`].
     pub fn commit(mut self) -> Result<(), LogError> {
         self.guard(|batch| batch.cache.flush(batch.conn))?;
+        self.insert = None;
         let tx = self.tx.take().ok_or(LogError::Abandoned)?;
         if let Err(error) = tx.commit() {
             self.failed = true;
@@ -299,8 +302,15 @@ impl<'a> Batch<'a> {
     }
 }
 
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("position", &self.cache.position).field("failed", &self.failed).finish()
+    }
+}
+
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
+        self.insert = None;
         // The transaction rolls back by itself; what memory says is then ahead of the rows.
         if self.failed || self.tx.is_some() {
             *self.cache = Cache::default();

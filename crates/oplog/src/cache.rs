@@ -7,12 +7,12 @@
 use crate::tree::Tree;
 use crate::{LogError, arrivals, repair, row};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Chain, Sum};
 use tombolo_model::{ConversationId, DeviceId, Hlc, LogId, OpId};
 
-/// Ops whose state is remembered: a few batches' worth of parents.
-const RECENT_MAX: usize = 16_384;
+/// Ops whose state is remembered (64 bytes each): more than a batch's worth of parents.
+const RECENT_MAX: usize = 4_096;
 /// Conversations kept between batches.
 const CONVERSATIONS_MAX: usize = 512;
 /// Nodes of digest trees kept between batches, over all conversations (at most 1.2 KB each, typically half of it).
@@ -187,9 +187,11 @@ impl Conversation {
 /// Heads of a conversation, and how they differ from the rows.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    pub(crate) now: BTreeMap<OpId, Hlc>,
-    stored: BTreeMap<OpId, Hlc>,
-    touched: BTreeSet<OpId>,
+    now: BTreeMap<OpId, Hlc>,
+    /// In `now` and not among the rows.
+    added: BTreeSet<OpId>,
+    /// Among the rows and not in `now`.
+    removed: BTreeSet<OpId>,
 }
 
 impl Heads {
@@ -200,37 +202,30 @@ impl Heads {
         while let Some(row) = rows.next()? {
             heads.now.insert(OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?));
         }
-        heads.stored = heads.now.clone();
         Ok(heads)
     }
 
     pub(crate) fn insert(&mut self, id: OpId, hlc: Hlc) {
-        self.now.insert(id, hlc);
-        self.touched.insert(id);
+        if self.now.insert(id, hlc).is_none() && !self.removed.remove(&id) {
+            self.added.insert(id);
+        }
     }
 
     pub(crate) fn remove(&mut self, id: &OpId) {
-        if self.now.remove(id).is_some() {
-            self.touched.insert(*id);
+        if self.now.remove(id).is_some() && !self.added.remove(id) {
+            self.removed.insert(*id);
         }
     }
 
     fn flush(&mut self, conn: &Connection, n: i64) -> Result<(), LogError> {
-        for id in std::mem::take(&mut self.touched) {
-            match (self.now.get(&id), self.stored.contains_key(&id)) {
-                (Some(hlc), false) => {
-                    let mut statement =
-                        conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
-                    statement.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
-                    self.stored.insert(id, *hlc);
-                }
-                (None, true) => {
-                    let mut statement = conn.prepare_cached("DELETE FROM head WHERE conversation = ?1 AND id = ?2")?;
-                    statement.execute(params![n, id.as_bytes()])?;
-                    self.stored.remove(&id);
-                }
-                (Some(_), true) | (None, false) => {}
-            }
+        for id in std::mem::take(&mut self.removed) {
+            let mut statement = conn.prepare_cached("DELETE FROM head WHERE conversation = ?1 AND id = ?2")?;
+            statement.execute(params![n, id.as_bytes()])?;
+        }
+        for id in std::mem::take(&mut self.added) {
+            let hlc = self.now.get(&id).copied().unwrap_or_default();
+            let mut statement = conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
+            statement.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
         }
         Ok(())
     }
@@ -321,28 +316,27 @@ pub(crate) struct Known {
     pub(crate) settled: bool,
 }
 
-/// The ops that were stored or looked up last.
+/// The ops that were stored or looked up last: one per slot, chosen by the id (ids are hashes, so they spread evenly).
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// By prefix: one op per prefix is enough for a memory.
-    ops: BTreeMap<u64, (OpId, Known)>,
-    order: VecDeque<u64>,
+    slots: Vec<Option<(OpId, Known)>>,
 }
 
 impl Recent {
+    fn slot(id: &OpId) -> usize {
+        (id.prefix() % RECENT_MAX as u64) as usize
+    }
+
     pub(crate) fn get(&self, id: &OpId) -> Option<Known> {
-        self.ops.get(&id.prefix()).filter(|(stored, _)| stored == id).map(|(_, known)| *known)
+        let slot = self.slots.get(Self::slot(id))?.as_ref()?;
+        (slot.0 == *id).then_some(slot.1)
     }
 
     pub(crate) fn put(&mut self, id: &OpId, known: Known) {
-        if self.ops.insert(id.prefix(), (*id, known)).is_none() {
-            self.order.push_back(id.prefix());
-            if self.order.len() > RECENT_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.ops.remove(&oldest);
-            }
+        if self.slots.is_empty() {
+            self.slots.resize_with(RECENT_MAX, || None);
         }
+        self.slots[Self::slot(id)] = Some((*id, known));
     }
 }
 

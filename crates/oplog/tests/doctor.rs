@@ -54,7 +54,7 @@ fn every_kind_of_damage_is_found() {
             vec!["arrivals", "digest", "ids"],
         ),
         ("UPDATE op SET prefix = prefix + 1 WHERE arrival = 20", vec!["ids"]),
-        ("UPDATE op SET signature = x'01' WHERE arrival = 20", vec!["ids"]),
+        ("UPDATE op SET signature = x'01' WHERE arrival = 20", vec!["heads", "ids"]),
         // The chain of arrivals, and an arrival that is gone.
         ("UPDATE op SET chain = zeroblob(16) WHERE arrival = 20", vec!["arrivals"]),
         ("DELETE FROM op WHERE arrival = 20", vec!["arrivals", "digest", "heads", "logs"]),

@@ -121,7 +121,8 @@ impl Admission {
         let block = Block::of(peer.ip());
         let mut tables = self.tables();
         let here = |tables: &Tables| tables.addresses.get(&block).map_or(0, |address| address.connections);
-        if here(&tables) >= self.limits.connections_per_address && !self.make_room(&mut tables, Some(block), "address") {
+        if here(&tables) >= self.limits.connections_per_address && !self.make_room(&mut tables, Some(block), "address")
+        {
             self.meters.turned_away("address");
             return None;
         }
@@ -263,8 +264,7 @@ mod tests {
     use super::*;
 
     fn admission(connections: usize, per_address: usize, half_open: usize) -> Admission {
-        let limits =
-            Limits { connections, connections_per_address: per_address, half_open, ..Limits::default() };
+        let limits = Limits { connections, connections_per_address: per_address, half_open, ..Limits::default() };
         Admission::new(limits, Arc::new(Meters::new()))
     }
 

@@ -312,8 +312,7 @@ mod tests {
 
     fn uncommented(text: &str) -> String {
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let is_set =
-            |rest: &&str| rest.split_once(" = ").is_some_and(|(name, _)| is_name(name)) || *rest == "[tls]";
+        let is_set = |rest: &&str| rest.split_once(" = ").is_some_and(|(name, _)| is_name(name)) || *rest == "[tls]";
         let set = |line: &str| line.strip_prefix("# ").filter(is_set).map(str::to_owned);
         text.lines().map(|line| set(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
     }

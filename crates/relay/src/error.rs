@@ -53,7 +53,9 @@ pub enum RelayError {
         path: PathBuf,
     },
     /// No TLS on an address that others can reach.
-    #[error("{address} can be reached from outside this machine, and without TLS everybody on the way could see who talks with whom, and when")]
+    #[error(
+        "{address} can be reached from outside this machine, and without TLS everybody on the way could see who talks with whom, and when"
+    )]
     PlainOnPublic {
         /// The address.
         address: String,
@@ -119,7 +121,9 @@ impl RelayError {
             Self::Listen { .. } => "choose another address, or port 0 for any free one: --listen HOST:PORT",
             Self::Tls(_) => "both files must be PEM: the certificate chain, leaf first, and its private key",
             Self::System(_) => "this is no fault of the relay; look at the limits of this user and this machine",
-            Self::Store(LogError::DiskFull) => "free some space, then start the relay again; nothing acknowledged is lost",
+            Self::Store(LogError::DiskFull) => {
+                "free some space, then start the relay again; nothing acknowledged is lost"
+            }
             Self::Store(LogError::ReadOnly) => "allow this user to write the data folder, then start the relay again",
             Self::Store(LogError::Newer { .. }) => "install the newer relay again",
             Self::Store(_) => "check the disk, then start the relay again; nothing acknowledged is lost",

@@ -14,7 +14,7 @@ use crate::config::MetricsFor;
 use crate::guard::EXPORTER_LABEL;
 use crate::hub::Hub;
 use crate::owner::Input;
-use crate::socket::{self, WRITE_BUFFER_BYTES};
+use crate::socket::{self, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -79,6 +79,7 @@ async fn sync(
     let mut response = upgrade
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * FRAME_BYTES_MAX)
         .on_upgrade(move |socket| {

@@ -118,8 +118,9 @@ impl Ledger {
         if let Some(payer) = self.payers.get(&device) {
             return Ok(*payer);
         }
-        let mut statement =
-            log.connection()?.prepare_cached("SELECT account FROM member WHERE device = ?1 ORDER BY account LIMIT 1")?;
+        let mut statement = log
+            .connection()?
+            .prepare_cached("SELECT account FROM member WHERE device = ?1 ORDER BY account LIMIT 1")?;
         let mut rows = statement.query([device.as_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(device.0) };
         let payer = row.get(0)?;

@@ -17,7 +17,11 @@ use tombolo_relay::{Config, Faults, Moved, Place, Relay, RelayError, Status, Thr
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
-#[command(name = "tombolo-relay", version, about = "Keeps and passes on what people write with Tombolo; cannot read it.")]
+#[command(
+    name = "tombolo-relay",
+    version,
+    about = "Keeps and passes on what people write with Tombolo; cannot read it."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -133,7 +137,10 @@ fn run(command: Command, logging: &Logging) -> Result<(), RelayError> {
             let place = Place::new(data.folder);
             let key = place.init(&config)?;
             let folder = place.folder().display();
-            say(&format!("relay key {}\nwrote {folder}/relay.toml: look through it, then\n  tombolo-relay serve --data {folder}", key.id()));
+            say(&format!(
+                "relay key {}\nwrote {folder}/relay.toml: look through it, then\n  tombolo-relay serve --data {folder}",
+                key.id()
+            ));
             Ok(())
         }
         Command::CheckConfig { data, config } => {
@@ -189,43 +196,82 @@ fn run_serve(serve: Serve, logging: &Logging) -> Result<(), RelayError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| RelayError::System(format!("no runtime: {error}")))?;
     let result = runtime.block_on(async {
+        // Before anybody can know that the relay runs, so that no signal ends it the hard way.
+        let signals = Signals::new()?;
         let relay = Relay::start(&place, config).await?;
         say(&format!("listening on {}\nrelay key {}", relay.listening(), relay.key()));
         if serve.dev {
             say(&trying_out(relay.listening()));
         }
-        until_told(relay, || settings(&serve, &place), logging).await
+        until_told(relay, signals, || settings(&serve, &place), logging).await
     });
     // Tasks that wait for a peer have nothing left to do.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
+/// What the operator wants.
+enum Told {
+    Stop,
+    ReadAgain,
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads settings again; elsewhere Ctrl-C stops.
+struct Signals {
+    #[cfg(unix)]
+    streams: [tokio::signal::unix::Signal; 3],
+    #[cfg(not(unix))]
+    stop: tokio::signal::windows::CtrlC,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RelayError> {
+        let failed = |error: std::io::Error| RelayError::System(format!("no signals: {error}"));
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let of = |kind| signal(kind).map_err(failed);
+            Ok(Self {
+                streams: [of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?],
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self { stop: tokio::signal::windows::ctrl_c().map_err(failed)? })
+    }
+
+    async fn next(&mut self) -> Told {
+        #[cfg(unix)]
+        {
+            let [terminate, interrupt, hang_up] = &mut self.streams;
+            tokio::select! {
+                _ = terminate.recv() => Told::Stop,
+                _ = interrupt.recv() => Told::Stop,
+                _ = hang_up.recv() => Told::ReadAgain,
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            self.stop.recv().await;
+            Told::Stop
+        }
+    }
+}
+
 /// Runs until a signal or until the relay cannot go on.
 async fn until_told(
     mut relay: Relay,
+    mut signals: Signals,
     settings: impl Fn() -> Result<Config, RelayError>,
     logging: &Logging,
 ) -> Result<(), RelayError> {
-    let no_signals = |error: std::io::Error| RelayError::System(format!("no signals: {error}"));
-    #[cfg(unix)]
-    let (mut terminate, mut hang_up) = {
-        use tokio::signal::unix::{SignalKind, signal};
-        (signal(SignalKind::terminate()).map_err(no_signals)?, signal(SignalKind::hangup()).map_err(no_signals)?)
-    };
     loop {
-        #[cfg(unix)]
-        let (terminated, hung_up) = (terminate.recv(), hang_up.recv());
-        #[cfg(not(unix))]
-        let (terminated, hung_up) = (std::future::pending::<Option<()>>(), std::future::pending::<Option<()>>());
-        tokio::select! {
+        let told = tokio::select! {
             error = relay.failed() => return Err(error),
-            told = tokio::signal::ctrl_c() => {
-                told.map_err(no_signals)?;
-                break;
-            }
-            _ = terminated => break,
-            _ = hung_up => {
+            told = signals.next() => told,
+        };
+        match told {
+            Told::Stop => break,
+            Told::ReadAgain => {
                 relay.reload_certificate();
                 match settings() {
                     Ok(config) => logging.set(&config.log),

@@ -139,7 +139,8 @@ pub(crate) fn bye(code: &str, words: &str) -> Vec<u8> {
 /// Code of the farewell to a reader that is too slow.
 pub(crate) const SLOW_READER: &str = "slow_reader";
 /// Its words.
-pub(crate) const SLOW_READER_WORDS: &str = "you read more slowly than there is to send; connect again and go on from there";
+pub(crate) const SLOW_READER_WORDS: &str =
+    "you read more slowly than there is to send; connect again and go on from there";
 
 #[cfg(test)]
 mod tests {

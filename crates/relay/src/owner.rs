@@ -315,7 +315,7 @@ impl Owner {
             }
             Event::Equivocation { author, .. } => {
                 self.meters.equivocations.increment(1);
-                tracing::info!(author = %author.short(), "a device wrote two ops for one place of its log");
+                tracing::debug!(author = %author.short(), "a device wrote two ops for one place of its log");
             }
             Event::Granted { .. } => {}
             Event::Acked { .. } => {}
@@ -385,7 +385,8 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn of(log: &Log) -> Result<Self, LogError> {
-        let mut statement = log.connection()?.prepare_cached("SELECT count(*), coalesce(sum(ops), 0) FROM conversation")?;
+        let mut statement =
+            log.connection()?.prepare_cached("SELECT count(*), coalesce(sum(ops), 0) FROM conversation")?;
         let counts: (i64, i64) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let database_bytes = std::fs::metadata(log.path()).map_or(0, |file| file.len());
         Ok(Self { conversations: counts.0 as u64, ops: counts.1 as u64, database_bytes })

@@ -37,6 +37,8 @@ pub struct Relay {
     hub: Arc<Hub>,
     handle: Handle<SocketAddr>,
     outcome: oneshot::Receiver<Result<(), RelayError>>,
+    /// What `outcome` said, until it is told: it answers only once.
+    failure: Option<RelayError>,
     tls: Option<(Tls, RustlsConfig)>,
     tasks: Vec<AbortHandle>,
 }
@@ -95,7 +97,9 @@ impl Relay {
         // Its end is told by `outcome`.
         drop(thread.map_err(|error| RelayError::System(format!("no thread: {error}")))?);
         if is_open.await.is_err() {
-            return Err(outcome.await.map_or(RelayError::OwnerLost, |result| result.err().unwrap_or(RelayError::OwnerLost)));
+            return Err(outcome
+                .await
+                .map_or(RelayError::OwnerLost, |result| result.err().unwrap_or(RelayError::OwnerLost)));
         }
 
         let handle = Handle::new();
@@ -123,7 +127,7 @@ impl Relay {
             tasks.push(tokio::spawn(cutting).abort_handle());
         }
         tracing::info!(relay = %hub.key, listening, region = hub.config.region, "the relay runs");
-        Ok(Self { address, listening, hub, handle, outcome, tls, tasks })
+        Ok(Self { address, listening, hub, handle, outcome, failure: None, tls, tasks })
     }
 
     /// The address listened on, with the real port.
@@ -156,11 +160,26 @@ impl Relay {
         }
     }
 
-    /// Waits until the relay ends by itself, which it does only because it cannot go on.
+    /// Waits until the relay ends by itself, which it does only because it cannot go on; everybody has been told then.
     pub async fn failed(&mut self) -> RelayError {
-        match (&mut self.outcome).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) | Err(_) => RelayError::OwnerLost,
+        if self.failure.is_none() {
+            let outcome = (&mut self.outcome).await;
+            self.hub.stopping.store(true, Ordering::Release);
+            self.failure = outcome.ok().and_then(Result::err);
+        }
+        self.drained().await;
+        self.failure.take().unwrap_or(RelayError::OwnerLost)
+    }
+
+    /// Gives everybody a moment to read the last words and to hang up.
+    async fn drained(&self) {
+        let empty = async {
+            while !self.hub.admission.is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(STOP_SOCKETS, empty).await.is_err() {
+            tracing::debug!("somebody did not hang up in time");
         }
     }
 
@@ -169,6 +188,9 @@ impl Relay {
     /// # Errors
     /// [`RelayError`] when the store could not be closed in order; what was acknowledged is safe all the same.
     pub async fn stop(mut self) -> Result<(), RelayError> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
         self.hub.stopping.store(true, Ordering::Release);
         self.handle.graceful_shutdown(Some(Duration::from_secs(1)));
         let stopping = async {
@@ -180,14 +202,7 @@ impl Relay {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(RelayError::OwnerLost),
         };
-        let drained = async {
-            while !self.hub.admission.is_empty() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if timeout(STOP_SOCKETS, drained).await.is_err() {
-            tracing::debug!("somebody did not hang up in time");
-        }
+        self.drained().await;
         tracing::info!("the relay has stopped");
         result
     }

@@ -27,6 +27,8 @@ use tombolo_replica::ConnId;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// **Bytes** after which frames that wait together are pushed to the socket.
 pub(crate) const WRITE_BUFFER_BYTES: usize = 128 * 1024;
+/// **Bytes** read from the socket at once. Every connection has this from the start, also those that never speak.
+pub(crate) const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Frames that wait for their time when they are delayed on purpose.
 const DELAYED_MAX: usize = 256;
 
@@ -35,8 +37,7 @@ pub(crate) async fn run(socket: WebSocket, guest: Arc<Guest>, hub: Arc<Hub>, bin
     let conn = ConnId(guest.number);
     let delay = Duration::from_millis(hub.config.faults.delay_ms);
     let limits = &hub.config.limits;
-    let (outgoing, parcels) =
-        outbox(limits.queue_bytes, Arc::clone(&hub.queued_bytes), limits.queues_bytes, delay);
+    let (outgoing, parcels) = outbox(limits.queue_bytes, Arc::clone(&hub.queued_bytes), limits.queues_bytes, delay);
     let (sink, stream) = socket.split();
     let (ended, writer_ended) = oneshot::channel::<()>();
     let writing = {

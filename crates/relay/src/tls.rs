@@ -2,8 +2,8 @@
 //!
 //! TLS 1.3 only: all clients are ours, and its exporter is safe to tie sessions to.
 
-use crate::config::Tls;
 use crate::RelayError;
+use crate::config::Tls;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;

@@ -448,10 +448,31 @@ impl<F: Fold> Replica<F> {
     /// [`LogError`]: nothing of it was stored or acknowledged; final for this object.
     pub fn flush(&mut self, now: Now) -> Result<(), LogError> {
         while !self.queued.is_empty() {
-            let queued = std::mem::take(&mut self.queued);
+            let together = self.judged_together()?;
+            let queued = self.queued.drain(..together).collect();
             self.flush_once(queued, now)?;
         }
         Ok(())
+    }
+
+    /// How many of the queued batches can be judged by what is stored now: up to the first whose peer may not bring ops of
+    /// one of its conversations yet. That one may found or open it, so it goes alone, before those behind it are judged.
+    fn judged_together(&self) -> Result<usize, LogError> {
+        for (index, queued) in self.queued.iter().enumerate() {
+            let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
+            let conversations: BTreeSet<ConversationId> = queued.ops.iter().map(Op::conversation).collect();
+            for conversation in conversations {
+                let open = if members_only {
+                    self.log.is_member(&conversation, &queued.peer)?
+                } else {
+                    self.log.conversation(&conversation)?.is_some()
+                };
+                if !open {
+                    return Ok(index.max(1));
+                }
+            }
+        }
+        Ok(self.queued.len())
     }
 
     fn flush_once(&mut self, queued: Vec<Queued>, now: Now) -> Result<(), LogError> {

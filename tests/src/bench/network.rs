@@ -76,7 +76,7 @@ fn part(left: &Path, right: &Path, count: usize) -> Measured<()> {
     let conversation = one.create("Two islands", Kind::Group, now)?;
     let invitation = one.invite(Some(conversation), 1 + AUTHORS as u32, 0, now)?;
     two.accept(&invitation, now)?;
-    let met = wire::exchange((two.replica(), Scope::Members), (one.replica(), Scope::Members), 1, now)?;
+    let met = wire::exchange((two.replica(), Scope::Dialled), (one.replica(), Scope::Members), 1, now)?;
     let heads = one.log().heads(&conversation)?;
     if !met.proven || heads != two.log().heads(&conversation)? {
         return Err("the two were not equal before they parted".into());

@@ -21,7 +21,7 @@ impl World {
     /// # Errors
     /// What does not.
     pub fn heal(&mut self) -> Outcome {
-        self.note(format_args!("-- all is well from here on --"));
+        self.trace.note(self.now_ms, format_args!("-- all is well from here on --"));
         self.frames = Frames::default();
         self.apart = None;
         for machine in 0..self.machines.len() {
@@ -55,7 +55,7 @@ impl World {
             match self.converged() {
                 Ok(()) => {
                     self.tally.rounds = self.tally.rounds.max(round);
-                    self.note(format_args!("-- converged after {round} rounds --"));
+                    self.trace.note(self.now_ms, format_args!("-- converged after {round} rounds --"));
                     return self.agreed();
                 }
                 Err(error) => why = error,
@@ -84,7 +84,7 @@ impl World {
                 break;
             }
         }
-        self.note(format_args!("-- quiet after {waited} ms --"));
+        self.trace.note(self.now_ms, format_args!("-- quiet after {waited} ms --"));
         let conns: Vec<(ConnId, usize)> = self.wires.iter().map(|wire| (wire.conn, wire.ends[0])).collect();
         for (conn, machine) in conns {
             let now = self.now(machine);
@@ -210,7 +210,7 @@ impl World {
     /// Everything else that must be true once all sets are equal; first now, then when the time of every op has come.
     fn agreed(&mut self) -> Outcome {
         self.look_around(false)?;
-        self.note(format_args!("-- eleven years later --"));
+        self.trace.note(self.now_ms, format_args!("-- eleven years later --"));
         for machine in &mut self.machines {
             machine.skew_ms = TEN_YEARS_MS / 10 * 11;
         }

@@ -47,7 +47,7 @@ impl World {
 
     fn crash(&mut self, machine: usize, power: bool) -> Outcome {
         self.tally.fault(if power { "power loss" } else { "process killed" });
-        self.note(format_args!("{} {}", self.machines[machine].name.clone(), if power { "loses power" } else { "is killed" }));
+        self.trace.note(self.now_ms, format_args!("{} {}", self.machines[machine].name, if power { "loses power" } else { "is killed" }));
         self.down(machine, power)?;
         self.start(machine, false)?;
         self.after_start(machine)
@@ -81,7 +81,7 @@ impl World {
         if !self.machines[machine].is_device() && skew_ms.unsigned_abs() > 300_000 {
             self.tally.fault("clock of a relay wrong");
         }
-        self.note(format_args!("{}: {kind} ({skew_ms} ms)", self.machines[machine].name.clone()));
+        self.trace.note(self.now_ms, format_args!("{}: {kind} ({skew_ms} ms)", self.machines[machine].name));
         self.machines[machine].skew_ms = skew_ms;
         Ok(())
     }
@@ -95,7 +95,7 @@ impl World {
         let repeat = if self.rng.chance(500) { Repeat::Once } else { Repeat::FromThenOn };
         let from = 1 + self.rng.below(60);
         self.tally.fault(name);
-        self.note(format_args!("{}: {name} from operation {from}", self.machines[machine].name.clone()));
+        self.trace.note(self.now_ms, format_args!("{}: {name} from operation {from}", self.machines[machine].name));
         self.machines[machine].disk.fail_from(from, kind, repeat);
         self.machines[machine].failing = true;
         Ok(())
@@ -113,12 +113,12 @@ impl World {
 
     fn part(&mut self) -> Outcome {
         if self.apart.take().is_some() {
-            self.note(format_args!("the partition ends"));
+            self.trace.note(self.now_ms, format_args!("the partition ends"));
             return Ok(());
         }
         let part: BTreeSet<usize> = (0..self.machines.len()).filter(|_| self.rng.chance(500)).collect();
         self.tally.fault("partition");
-        self.note(format_args!("partition: {part:?}"));
+        self.trace.note(self.now_ms, format_args!("partition: {part:?}"));
         let now_ms = self.now_ms;
         for wire in &mut self.wires {
             if part.contains(&wire.ends[0]) != part.contains(&wire.ends[1]) {
@@ -133,7 +133,7 @@ impl World {
     fn empty(&mut self) -> Outcome {
         let relay = self.rng.index(self.knobs.relays);
         self.tally.fault("relay emptied");
-        self.note(format_args!("{} has lost everything", self.machines[relay].name.clone()));
+        self.trace.note(self.now_ms, format_args!("{} has lost everything", self.machines[relay].name));
         self.drop_wires(relay, true);
         self.machines[relay].replace_disk(None);
         self.start(relay, false)?;
@@ -143,14 +143,14 @@ impl World {
     fn restore(&mut self, machine: usize) -> Outcome {
         let Some(backup) = self.machines[machine].backup.take() else {
             if !self.machines[machine].failing {
-                self.note(format_args!("{} is backed up", self.machines[machine].name.clone()));
+                self.trace.note(self.now_ms, format_args!("{} is backed up", self.machines[machine].name));
                 self.machines[machine].back_up();
             }
             return Ok(());
         };
         let device = self.machines[machine].is_device();
         self.tally.fault(if device { "device restored" } else { "relay restored" });
-        self.note(format_args!("{} goes back to its backup", self.machines[machine].name.clone()));
+        self.trace.note(self.now_ms, format_args!("{} goes back to its backup", self.machines[machine].name));
         self.drop_wires(machine, true);
         self.machines[machine].replace_disk(Some(backup));
         self.machines[machine].rewound |= device;
@@ -168,7 +168,7 @@ impl World {
         let index = self.machines.len();
         let twin = Machine::twin(original, index, machine);
         self.tally.fault("profile copied");
-        self.note(format_args!("the profile of {} runs twice", self.machines[machine].name.clone()));
+        self.trace.note(self.now_ms, format_args!("the profile of {} runs twice", self.machines[machine].name));
         self.machines[machine].rewound = true;
         self.machines.push(twin);
         self.start(index, false)

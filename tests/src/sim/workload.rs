@@ -85,7 +85,7 @@ impl World {
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
         let created = node.create("a conversation", kind, now);
         if let Some(id) = self.took(device, created, &[])? {
-            self.note(format_args!("{} founds {}", self.machines[device].name.clone(), id.short()));
+            self.trace.note(self.now_ms, format_args!("{} founds {}", self.machines[device].name, id.short()));
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl World {
         // Without its secret (a crash right after founding, a profile from before the invitation) it cannot invite.
         let invited = node.invite(Some(conversation), uses, expires_ms, now);
         let Some(invitation) = self.took(device, invited, &["unknown-conversation", "asked"])? else { return Ok(()) };
-        self.note(format_args!("{} invites to {}", self.machines[device].name.clone(), conversation.short()));
+        self.trace.note(self.now_ms, format_args!("{} invites to {}", self.machines[device].name, conversation.short()));
         let limited = uses == 1 || ends;
         let key = invitation.key().public();
         self.oracle.letters.push(Letter { invitation, limited });
@@ -126,7 +126,7 @@ impl World {
         self.oracle.accepted.entry((invitation.conversation, device)).or_default().insert(letter);
         if self.took(device, accepted, &["member"])?.is_some() {
             let name = self.machines[device].name.clone();
-            self.note(format_args!("{name} accepts an invitation to {}", invitation.conversation.short()));
+            self.trace.note(self.now_ms, format_args!("{name} accepts an invitation to {}", invitation.conversation.short()));
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl World {
         }
         self.tally.messages += count;
         let name = self.machines[device].name.clone();
-        self.note(format_args!("{name} writes {count} messages into {}", conversation.short()));
+        self.trace.note(self.now_ms, format_args!("{name} writes {count} messages into {}", conversation.short()));
         for (text, sent) in texts.iter().zip(&sent) {
             if let Some(said) = self.oracle.said.get_mut(text) {
                 said.id = Some(sent.id);

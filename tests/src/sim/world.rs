@@ -113,17 +113,12 @@ impl World {
         Now { mono_ms: self.now_ms, wall_ms: wall }
     }
 
-    /// Notes a line in the trace.
-    pub fn note(&mut self, line: std::fmt::Arguments<'_>) {
-        self.trace.note(self.now_ms, line);
-    }
-
     /// Starts a machine that is down.
     ///
     /// # Errors
     /// When it does not start, or has lost what it promised.
     pub fn start(&mut self, machine: usize, continue_logs: bool) -> Outcome {
-        self.note(format_args!("{} starts{}", self.machines[machine].name, if continue_logs { " where it ended" } else { "" }));
+        self.trace.note(self.now_ms, format_args!("{} starts{}", self.machines[machine].name, if continue_logs { " where it ended" } else { "" }));
         let found = &mut self.machines[machine];
         found.start(continue_logs).map_err(|error| format!("{} does not start: {error}", found.name))?;
         found.tick_ms = self.now_ms + 10;
@@ -169,7 +164,7 @@ impl World {
         }
         self.conns += 1;
         let conn = ConnId(self.conns);
-        self.note(format_args!("{} dials {} (conn {})", self.machines[from].name, self.machines[to].name, conn.0));
+        self.trace.note(self.now_ms, format_args!("{} dials {} (conn {})", self.machines[from].name, self.machines[to].name, conn.0));
         let scope = url.clone().map_or(Scope::Members, |url| Scope::Relay { url, all: false });
         let mut wire = Wire::new(conn, [from, to], url);
         for (side, scope) in [scope, Scope::Members].into_iter().enumerate() {
@@ -245,9 +240,9 @@ impl World {
         match &frame {
             Some(frame) => {
                 let kind = frame.first().copied().unwrap_or(0xff);
-                self.note(format_args!("{name} <- {kind:02x} {} bytes (conn {})", frame.len(), conn.0));
+                self.trace.note(self.now_ms, format_args!("{name} <- {kind:02x} {} bytes (conn {})", frame.len(), conn.0));
             }
-            None => self.note(format_args!("{name} hears that conn {} is gone", conn.0)),
+            None => self.trace.note(self.now_ms, format_args!("{name} hears that conn {} is gone", conn.0)),
         }
         let Some(body) = self.machines[machine].body.as_mut() else { return Ok(()) };
         let Some(frame) = frame else {
@@ -299,7 +294,7 @@ impl World {
     /// When no fault had been planned, or it does not start again as it was.
     pub fn fail(&mut self, machine: usize, error: &tombolo_client::Error) -> Outcome {
         let name = self.machines[machine].name.clone();
-        self.note(format_args!("{name} ends: {error}"));
+        self.trace.note(self.now_ms, format_args!("{name} ends: {error}"));
         if !self.machines[machine].failing {
             return Err(format!("{name} failed without a fault of its disk: {error} ({})", error.code()));
         }
@@ -384,7 +379,7 @@ impl World {
     fn close(&mut self, machine: usize, conn: ConnId, fault: &Fault) -> Outcome {
         *self.tally.ends.entry(fault.code().to_owned()).or_default() += 1;
         let name = self.machines[machine].name.clone();
-        self.note(format_args!("{name} closes conn {}: {fault}", conn.0));
+        self.trace.note(self.now_ms, format_args!("{name} closes conn {}: {fault}", conn.0));
         let now_ms = self.now_ms;
         let Some(wire) = self.wires.iter_mut().find(|wire| wire.conn == conn) else { return Ok(()) };
         let side = wire.side(machine);
@@ -410,40 +405,40 @@ impl World {
             Event::Stored { conn, conversation, ids, tool } => {
                 if let (Some(_), Some(tool)) = (conn, tool) {
                     self.tally.found[tool as usize] += ids.len() as u64;
-                    self.note(format_args!("{name} stores {} ops of {} by {}", ids.len(), conversation.short(), TOOLS[tool as usize]));
+                    self.trace.note(self.now_ms, format_args!("{name} stores {} ops of {} by {}", ids.len(), conversation.short(), TOOLS[tool as usize]));
                 }
             }
             Event::Authenticated { conn, peer, skew_ms } => {
-                self.note(format_args!("{name} knows {} (skew {skew_ms})", peer.short()));
+                self.trace.note(self.now_ms, format_args!("{name} knows {} (skew {skew_ms})", peer.short()));
                 self.authenticated(machine, conn, &peer)?;
             }
             Event::Proven { conn, count, conversations, .. } => {
-                self.note(format_args!("{name} proves {count} ops equal (conn {})", conn.0));
+                self.trace.note(self.now_ms, format_args!("{name} proves {count} ops equal (conn {})", conn.0));
                 self.proven(machine, conn, &conversations)?;
             }
             Event::Acked { peer, position } => {
-                self.note(format_args!("{name}: {} holds everything up to {position}", peer.short()));
+                self.trace.note(self.now_ms, format_args!("{name}: {} holds everything up to {position}", peer.short()));
                 self.acked(machine, &peer, position)?;
             }
             Event::Refused { conversation, refusal, by_peer, .. } => {
-                self.note(format_args!("{name}: {} refused: {refusal:?}, by peer: {by_peer}", conversation.short()));
+                self.trace.note(self.now_ms, format_args!("{name}: {} refused: {refusal:?}, by peer: {by_peer}", conversation.short()));
                 self.tally.refusals.insert(format!("{refusal:?}"));
             }
             Event::Equivocation { conversation, author } => {
                 return Err(format!("{name} sees that {} forked its log in {}", author.short(), conversation.short()));
             }
             Event::TailLost => {
-                self.note(format_args!("{name} learns that it had lost its tail"));
+                self.trace.note(self.now_ms, format_args!("{name} learns that it had lost its tail"));
                 if !self.machines[machine].rewound && self.machines.iter().all(|other| other.twin_of != Some(machine)) {
                     return Err(format!("{name} lost its tail without going back to an older disk"));
                 }
             }
             Event::Unproven { conn, conversations, .. } => {
-                self.note(format_args!("{name} gives up on {} conversations (conn {})", conversations.len(), conn.0));
+                self.trace.note(self.now_ms, format_args!("{name} gives up on {} conversations (conn {})", conversations.len(), conn.0));
             }
-            Event::AcksLost { peer } => self.note(format_args!("{name}: {} has another store", peer.short())),
+            Event::AcksLost { peer } => self.trace.note(self.now_ms, format_args!("{name}: {} has another store", peer.short())),
             Event::Granted { conversation, device } => {
-                self.note(format_args!("{name} lets {} into {}", device.short(), conversation.short()));
+                self.trace.note(self.now_ms, format_args!("{name} lets {} into {}", device.short(), conversation.short()));
             }
             Event::Presence { .. } | Event::Moved { .. } => {}
         }

@@ -1,11 +1,14 @@
 //! The binary as an operator meets it: commands, first lines, exit codes, signals.
 #![cfg(unix)]
 
+use crate::world::Device;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+use tombolo_model::DeviceId;
+use tombolo_proto::Fault;
 
 fn relay(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-relay"));
@@ -31,7 +34,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = relay(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(relay(arguments))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         out.read_line(&mut first).unwrap();
@@ -43,6 +50,11 @@ impl Running {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// The relay's key, from its second line.
+    fn key(&mut self) -> DeviceId {
+        self.line().strip_prefix("relay key ").unwrap().parse().unwrap()
     }
 
     fn signal(&self, name: &str) {
@@ -166,35 +178,35 @@ fn a_folder_that_may_not_be_written_is_told() {
     assert!(output.stdout.is_empty());
 }
 
-#[test]
-fn a_disk_that_fills_up_ends_the_relay_with_a_clear_word() {
+#[tokio::test]
+async fn a_disk_that_fills_up_ends_the_relay_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    // Key and database fit, then little more: the probes of /ready fill the rest.
-    assert_eq!(run(&["init", "--data", data(dir.path())]).0, 0);
-    let size = std::fs::metadata(dir.path().join("relay.db")).unwrap().len();
-    // Blocks of `ulimit` are 512 or 1,024 bytes, depending on the shell: either is enough, neither is much.
-    let script = format!("ulimit -f {}; trap '' XFSZ; exec \"$0\" \"$@\"", size / 512);
+    assert_eq!(run(&["init", "--data", data(dir.path()), "--listen", "127.0.0.1:0"]).0, 0);
+    // No file may grow beyond 128 blocks of 512 or 1,024 bytes, depending on the shell: enough to start, no more.
     let mut command = Command::new("sh");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_tombolo-relay")]);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(dir.path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    out.read_line(&mut first).unwrap();
-    let address = first.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap();
-    let mut running = Running { child, out, address };
-    let began = Instant::now();
-    let mut asked = 0;
-    while running.child.try_wait().unwrap().is_none() {
-        // Answers 503 or nothing at all once the disk is full.
-        let _ = ask(address, "/ready");
-        asked += 1;
-        assert!(began.elapsed() < Duration::from_secs(60), "{asked} writes and the disk is not full");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    command.args(["-c", "ulimit -f 128; trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tombolo-relay")]);
+    command.args(["serve", "--data"]).arg(dir.path()).env_remove("TOMBOLO_LOG");
+    let mut running = Running::of(command);
+    let key = running.key();
+
+    let mut ann = Device::new(1);
+    let conversation = ann.found(1);
+    ann.say(conversation, 20, 20_000);
+    let mut line = ann.dial_at(&format!("ws://{}", running.address), key).await;
+    ann.drive(&mut line, |_, _| false).await;
+    assert!(matches!(&line.fault, Some(Fault::Farewell { code, .. }) if code == "local_store"), "{:?}", line.fault);
     let (status, said) = running.wait();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("disk") && said.contains("hint: "), "{said}");
+    // Nothing was acknowledged that is not there.
+    assert_eq!(ann.replica.log().peer(&key).unwrap().map_or(0, |peer| peer.acked), 0);
+
+    // With room again, the same relay takes it all.
+    let mut running = Running::start(&["serve", "--data", data(dir.path())]);
+    assert_eq!(running.key(), key);
+    let mut line = ann.dial_at(&format!("ws://{}", running.address), key).await;
+    ann.drive(&mut line, |ann, line| ann.is_proven(line)).await;
+    assert_eq!(line.fault, None);
 }
 
 fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
@@ -209,15 +221,12 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
 #[test]
 fn a_relay_for_developers_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut command = relay(&["serve", "--dev", "--listen", "127.0.0.1:0", "--delay", "5", "--drop", "1", "--cut", "60"]);
-    let mut child =
-        command.env("TMPDIR", temporary.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    out.read_line(&mut first).unwrap();
-    let address = first.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap();
-    let mut running = Running { child, out, address };
-    assert!(running.line().starts_with("relay key "));
+    let mut command =
+        relay(&["serve", "--dev", "--listen", "127.0.0.1:0", "--delay", "5", "--drop", "1", "--cut", "60"]);
+    command.env("TMPDIR", temporary.path());
+    let mut running = Running::of(command);
+    let address = running.address;
+    running.key();
     assert!(running.line().contains("two people"));
     assert!(running.line().contains(&format!("init --name Ann --relay ws://{address}")));
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);

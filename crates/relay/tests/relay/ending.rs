@@ -23,11 +23,8 @@ async fn a_stop_says_goodbye_and_keeps_everything() {
 
     let address = world.relay.address();
     let began = Instant::now();
-    let (stopped, (), ()) = tokio::join!(
-        world.relay.stop(),
-        ann.drive(&mut line, |_, _| false),
-        bob.drive(&mut other, |_, _| false)
-    );
+    let (stopped, (), ()) =
+        tokio::join!(world.relay.stop(), ann.drive(&mut line, |_, _| false), bob.drive(&mut other, |_, _| false));
     stopped.unwrap();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     for fault in [line.fault, other.fault] {

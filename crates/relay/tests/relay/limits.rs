@@ -55,7 +55,10 @@ async fn garbage_is_named() {
         (Message::Binary(vec![0x3f, 1, 2, 3].into()), "frame_malformed"),
         (Message::Binary(truncated.into()), "frame_malformed"),
         (Message::Text("{}".into()), "frame_malformed"),
-        (Message::Binary(Frame::Presence { conversation: Default::default(), payload: vec![1] }.to_bytes().into()), "frame_out_of_turn"),
+        (
+            Message::Binary(Frame::Presence { conversation: Default::default(), payload: vec![1] }.to_bytes().into()),
+            "frame_out_of_turn",
+        ),
         (Message::Binary(Frame::Roots(Vec::new()).to_bytes().into()), "frame_out_of_turn"),
     ] {
         let mut socket = open(&world.relay).await;
@@ -171,9 +174,8 @@ async fn an_account_that_is_full_is_refused_and_others_are_not() {
 
     ann.say(conversation, 50, 1_000);
     let mut line = ann.dial(&world.relay).await;
-    let refused = |event: &Event| {
-        matches!(event, Event::Refused { refusal: Refusal::QuotaExceeded, by_peer: true, .. })
-    };
+    let refused =
+        |event: &Event| matches!(event, Event::Refused { refusal: Refusal::QuotaExceeded, by_peer: true, .. });
     ann.drive(&mut line, |ann, _| ann.events.iter().any(refused)).await;
     assert_eq!(line.fault, None);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -232,7 +234,10 @@ async fn a_reader_that_takes_more_than_it_reads_is_let_go() {
 
 #[tokio::test]
 async fn a_message_in_too_many_fragments_ends_the_connection() {
-    use tokio_tungstenite::tungstenite::protocol::frame::{Frame as Piece, coding::{Data, OpCode}};
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        Frame as Piece,
+        coding::{Data, OpCode},
+    };
     let world = World::new(config()).await;
     let mut socket = open(&world.relay).await;
     let piece = |first: bool| {

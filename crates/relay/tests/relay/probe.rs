@@ -49,13 +49,7 @@ impl Source for Nothing {
     fn acked(&self, _: &DeviceId) -> Result<u64, Infallible> {
         Ok(0)
     }
-    fn everything(
-        &self,
-        _: &ConversationId,
-        _: u64,
-        _: Option<&DeviceId>,
-        _: usize,
-    ) -> Result<Arrivals, Infallible> {
+    fn everything(&self, _: &ConversationId, _: u64, _: Option<&DeviceId>, _: usize) -> Result<Arrivals, Infallible> {
         Ok(Arrivals::default())
     }
     fn heights(&self, _: &ConversationId) -> Result<Vec<Height>, Infallible> {
@@ -76,7 +70,7 @@ impl Source for Nothing {
     fn estimator(&self, _: &ConversationId) -> Result<Estimator, Infallible> {
         Ok(Estimator::new())
     }
-    fn ranges<'a>(&'a self, _: &ConversationId) -> Nothing {
+    fn ranges(&self, _: &ConversationId) -> Nothing {
         Nothing
     }
 }
@@ -147,8 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
 
     async fn step(&mut self, input: Input<'_>) -> Option<Fault> {
         let now = Now { mono_ms: 1, wall_ms: std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64 };
-        let ctx =
-            Context { source: &Nothing, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
+        let ctx = Context { source: &Nothing, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
         self.session.handle(input, &ctx);
         while let Some(output) = self.session.poll() {
             match output {

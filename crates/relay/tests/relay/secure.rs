@@ -103,8 +103,7 @@ async fn world() -> World {
 async fn sessions_are_tied_to_their_tls_connection() {
     let world = world().await;
     assert!(world.relay.listening().starts_with("wss://"));
-    for (ask, bind, accepted) in
-        [(true, true, true), (false, false, true), (true, false, false), (false, true, false)]
+    for (ask, bind, accepted) in [(true, true, true), (false, false, true), (true, false, false), (false, true, false)]
     {
         let stream = secure(&world.relay, "one.pem").await.unwrap();
         let binding = if bind { exported(&stream) } else { Vec::new() };

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tombolo_identity::{AccountKey, DeviceKey, InviteKey};
 use tombolo_model::control::Kind;
-use tombolo_model::{Class, Control, ConversationId, Hlc, LogId, OpId};
+use tombolo_model::{Class, Control, ConversationId, DeviceId, Hlc, LogId, OpId};
 use tombolo_oplog::{Incoming, Log, NoFold, Open};
 use tombolo_proto::Fault;
 use tombolo_relay::{Config, Limits, Place, Relay};
@@ -185,12 +185,11 @@ impl Device {
     }
 
     pub(crate) async fn dial(&mut self, relay: &Relay) -> Line {
-        let (socket, _) = tokio_tungstenite::connect_async(relay.listening()).await.unwrap();
-        self.greet(relay, socket)
+        self.dial_at(relay.listening(), relay.key()).await
     }
 
-    /// Begins a session over a socket.
-    pub(crate) fn greet(&mut self, relay: &Relay, socket: Socket) -> Line {
+    pub(crate) async fn dial_at(&mut self, url: &str, relay: DeviceId) -> Line {
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         self.next += 1;
         let conn = ConnId(self.next);
         let mut nonce = [self.seed; 32];
@@ -198,10 +197,10 @@ impl Device {
         nonce[8..16].copy_from_slice(&self.next.to_be_bytes());
         let link = Link {
             initiator: true,
-            expected: Some(relay.key()),
+            expected: Some(relay),
             binding: Vec::new(),
             nonce,
-            scope: Scope::Relay { url: relay.listening().into(), all: true },
+            scope: Scope::Relay { url: url.into(), all: true },
             tools: Tools::ALL,
         };
         let now = self.now();
