@@ -1,4 +1,4 @@
-//! What the façade hands out: plain structs with public fields, made for screens and scripts, not for storage.
+//! What the facade hands out: plain structs with public fields, made for screens and scripts, not for storage.
 
 use crate::token::WriteToken;
 use tombolo_model::control::Kind;

@@ -7,9 +7,9 @@ use crate::api::{
 use crate::key_store::KeyStoreKind;
 use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
+use crate::timeline::{self, Timeline};
 use crate::transport::tls::Tls;
 use crate::watch::{self, Listening};
-use crate::timeline::{self, Timeline};
 use crate::{Error, SystemEntropy, doctor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -163,7 +163,8 @@ impl Client {
     /// # Errors
     /// `invitation` when there is none with that key; those of the store.
     pub async fn revoke(&self, key: &str) -> Result<ConversationId, Error> {
-        let wrong = |_| Error::new("invitation", "this is not the key of an invitation", "`tombolo invites` lists them");
+        let wrong =
+            |_| Error::new("invitation", "this is not the key of an invitation", "`tombolo invites` lists them");
         let key: [u8; 32] = unhex(key.trim()).map_err(wrong)?;
         self.actor.call(move |node, now| node.revoke(&key, now)).await?
     }
@@ -209,12 +210,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn timeline(
-        &self,
-        conversation: ConversationId,
-        limit: usize,
-        offset_s: i32,
-    ) -> Result<Timeline, Error> {
+    pub async fn timeline(&self, conversation: ConversationId, limit: usize, offset_s: i32) -> Result<Timeline, Error> {
         timeline::open(&self.actor, conversation, limit, offset_s).await
     }
 

@@ -23,12 +23,7 @@ const NAMED_MAX: usize = 20;
 pub(crate) trait Tell: Fn(&str, u64, u64) + Send + 'static {}
 impl<T: Fn(&str, u64, u64) + Send + 'static> Tell for T {}
 
-pub(crate) async fn doctor(
-    actor: &Actor,
-    repair: bool,
-    tls: &Tls,
-    progress: impl Tell,
-) -> Result<Vec<Finding>, Error> {
+pub(crate) async fn doctor(actor: &Actor, repair: bool, tls: &Tls, progress: impl Tell) -> Result<Vec<Finding>, Error> {
     if !repair {
         return actor.call(move |node, _| check(node, &progress)).await?;
     }
@@ -122,9 +117,8 @@ fn forged(node: &Node, conversation: &ConversationId, run: Vec<Op>) -> Result<Ve
 /// Whether what is shown is what the log says.
 fn views(node: &mut Node, progress: &impl Tell) -> Result<Finding, Error> {
     let (log, views) = node.replica().log_and_fold();
-    let different = log.snapshot(|reader| {
-        tombolo_store::compare(views, reader, &mut |done, total| progress("views", done, total))
-    })?;
+    let different = log
+        .snapshot(|reader| tombolo_store::compare(views, reader, &mut |done, total| progress("views", done, total)))?;
     let ok = different.is_empty();
     let detail = if ok {
         "rebuilt views equal what is shown".to_owned()

@@ -1,4 +1,4 @@
-//! The one error of the façade: a stable code, what happened and whose fault it is, and what to do next.
+//! The one error of the facade: a stable code, what happened and whose fault it is, and what to do next.
 //!
 //! Inner errors keep their own types; they become this at the rim, once.
 
@@ -85,7 +85,9 @@ impl From<Fault> for Error {
         let hint = match &fault {
             Fault::NoCommonVersion { .. } => "update the older side",
             Fault::Unauthenticated => "check the address",
-            Fault::WrongReplica { .. } => "if the relay was replaced on purpose, run `tombolo sync --relay URL --trust`",
+            Fault::WrongReplica { .. } => {
+                "if the relay was replaced on purpose, run `tombolo sync --relay URL --trust`"
+            }
             Fault::Silent(_) | Fault::OpeningTimeout => "what was exchanged is safe; try again",
             _ => "",
         };

@@ -99,7 +99,7 @@ pub enum KeyStoreError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// `read`, `written` …
+        /// `read`, `written` ...
         what: &'static str,
         /// What the system said.
         source: std::io::Error,

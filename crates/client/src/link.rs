@@ -39,12 +39,7 @@ pub(crate) async fn run(actor: &Actor, transport: Transport, link: Link) -> Resu
     Ok(Running { conn, counters, task })
 }
 
-async fn carry(
-    actor: Actor,
-    conn: ConnId,
-    transport: Transport,
-    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
-) {
+async fn carry(actor: Actor, conn: ConnId, transport: Transport, mut outgoing: mpsc::UnboundedReceiver<Outgoing>) {
     let (mut sender, mut receiver) = transport.split();
     let read = async {
         loop {

@@ -39,7 +39,10 @@ pub struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("account", &self.account.id()).field("device", &self.device.id()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("account", &self.account.id())
+            .field("device", &self.device.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,6 +85,11 @@ impl Node {
         }
         let secrets = Secrets::default();
         secrets.load(&log, &identity.storage)?;
+        // A crash came between founding a conversation and storing its secret.
+        for (conversation, secret) in secrets::unstored(&log, &secrets, &identity.storage, &identity.device.id())? {
+            secrets::store(&mut log, &identity.storage, &conversation, &secret, entropy.as_mut())?;
+            secrets.insert(conversation, secret);
+        }
         let views = Views::new(Box::new(secrets.clone()), identity.device.id());
         let key = DeviceKey::from_seed(*identity.device.seed());
         Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy, kept: Vec::new() })
@@ -185,12 +193,8 @@ impl Node {
         let title = Content::Title(title.to_owned());
         title.to_padded()?;
         let salt: [u8; 16] = self.random();
-        let genesis = Control::Genesis {
-            certificate: self.certificate(),
-            kind,
-            salt,
-            relays: self.identity.relays.clone(),
-        };
+        let genesis =
+            Control::Genesis { certificate: self.certificate(), kind, salt, relays: self.identity.relays.clone() };
         let fresh_log = LogId(self.random());
         let written = self.replica.write(None, &[Draft::Clear(genesis)], fresh_log, now)?;
         let Some(first) = written.first() else { return Err(Error::stopped()) };
@@ -262,17 +266,22 @@ impl Node {
     }
 
     /// Accepts an invitation, offline if need be: the join is written here and completed by whichever replica that has
-    /// the conversation is met next.
+    /// the conversation is met next. As long as it is not completed the link may be accepted again: that repeats what a
+    /// crash left undone.
     ///
     /// # Errors
     /// `member` when this device takes part already, and those of the store.
     pub fn accept(&mut self, invitation: &Invitation, now: Now) -> Result<ConversationId, Error> {
         let conversation = invitation.conversation;
         let device = self.device();
-        if self.log().is_member(&conversation, &device)? {
+        let row = self.log().conversation(&conversation)?;
+        if row.is_some_and(|row| row.kind.is_some()) && self.log().is_member(&conversation, &device)? {
             return Err(Error::new("member", "this device takes part in that conversation already", ""));
         }
         self.keep_secret(conversation, invitation.secret.clone())?;
+        if row.is_some() {
+            return self.name_relays(conversation, &invitation.relays);
+        }
         let certificate = self.certificate();
         let proof = invitation.key().prove(&conversation, &certificate);
         let named = |relay: &RelayAddress| invitation.relays.iter().any(|known| known.url == relay.url);
@@ -285,13 +294,19 @@ impl Node {
         let fresh_log = LogId(self.random());
         let parent = (invitation.invite_op, invitation.invite_hlc);
         self.replica.write_join(conversation, &join, parent, fresh_log, now)?;
+        self.name_relays(conversation, &invitation.relays)?;
+        let name = Content::Name(self.identity.name.clone());
+        self.write_contents(conversation, &[name], now)?;
+        Ok(conversation)
+    }
+
+    /// Notes the relays that an invitation names: without them a newcomer does not know whom to ask.
+    fn name_relays(&mut self, conversation: ConversationId, relays: &[RelayAddress]) -> Result<ConversationId, Error> {
         let mut batch = self.replica.log_mut().batch()?;
-        for relay in &invitation.relays {
+        for relay in relays {
             batch.add_relay(&conversation, relay)?;
         }
         batch.commit()?;
-        let name = Content::Name(self.identity.name.clone());
-        self.write_contents(conversation, &[name], now)?;
         Ok(conversation)
     }
 

@@ -41,7 +41,11 @@ pub(crate) struct Profile {
 impl From<KeyStoreError> for Error {
     fn from(error: KeyStoreError) -> Self {
         let hint = "use `--key-store file` (less safe: a file in the home that only you can read) or set TOMBOLO_KEY_STORE=file";
-        Self::new(error.code(), error.to_string(), if matches!(error.code(), "keyring-unavailable") { hint } else { "" })
+        Self::new(
+            error.code(),
+            error.to_string(),
+            if matches!(error.code(), "keyring-unavailable") { hint } else { "" },
+        )
     }
 }
 
@@ -142,7 +146,8 @@ fn kind_word(kind: KeyStoreKind) -> &'static str {
 }
 
 fn write(path: &Path, description: &Description) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(description).map_err(|error| Error::new("profile", error.to_string(), ""))?;
+    let text =
+        serde_json::to_string_pretty(description).map_err(|error| Error::new("profile", error.to_string(), ""))?;
     let part = path.with_extension("json.part");
     let put = || -> std::io::Result<()> {
         let mut file = File::create(&part)?;
@@ -183,10 +188,15 @@ impl Profile {
         };
         let description: Description = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if description.version > VERSION {
-            return Err(Error::new("newer", "a newer version of this program made this profile", "update this program"));
+            return Err(Error::new(
+                "newer",
+                "a newer version of this program made this profile",
+                "update this program",
+            ));
         }
         let lock = lock_patiently(home)?;
-        let kind = kind.unwrap_or(if description.key_store == "file" { KeyStoreKind::File } else { KeyStoreKind::Keyring });
+        let kind =
+            kind.unwrap_or(if description.key_store == "file" { KeyStoreKind::File } else { KeyStoreKind::Keyring });
         let store = KeyStore::open(kind, home)?;
         let key = |name: &str| -> Result<[u8; 32], Error> {
             let Some(found) = store.get(name)? else {

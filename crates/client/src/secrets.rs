@@ -8,10 +8,10 @@ use crate::entropy::Entropy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use tombolo_model::content::Content;
-use tombolo_model::{Class, ConversationId, Op};
+use tombolo_model::{Class, Control, ConversationId, DeviceId, Op};
 use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
 use tombolo_oplog::{Component, Log, Step};
-use tombolo_seal::{ConversationSecret, SealError, SecretSealer, Sealer as _, StorageKey};
+use tombolo_seal::{ConversationSecret, SealError, Sealer as _, SecretSealer, StorageKey};
 use tombolo_store::Opener;
 
 /// Tables of the client itself.
@@ -121,6 +121,27 @@ pub(crate) fn derive(storage: &StorageKey, salt: &[u8; 16]) -> ConversationSecre
     hasher.update(storage.expose());
     hasher.update(salt);
     ConversationSecret::new(*hasher.finalize().as_bytes())
+}
+
+/// Secrets of conversations that this device founded and that lack one.
+pub(crate) fn unstored(
+    log: &Log,
+    secrets: &Secrets,
+    storage: &StorageKey,
+    device: &DeviceId,
+) -> Result<Vec<(ConversationId, ConversationSecret)>, Error> {
+    let mut found = Vec::new();
+    for row in log.conversations()?.into_iter().filter(|row| secrets.get(&row.id).is_none()) {
+        for height in log.heights(&row.id)?.into_iter().filter(|height| height.author == *device) {
+            let first = log.run(&row.id, device, &height.log, 1, 1, 1)?;
+            let Some(op) = first.first().filter(|op| op.header.is_genesis()) else { continue };
+            let control = op.body.as_ref().map(|body| Control::from_bytes(body));
+            if let Some(Ok(Control::Genesis { salt, .. })) = control {
+                found.push((row.id, derive(storage, &salt)));
+            }
+        }
+    }
+    Ok(found)
 }
 
 impl Opener for Secrets {

@@ -8,7 +8,7 @@ use crate::{Error, link};
 use std::time::{Duration, Instant};
 use tombolo_model::DeviceId;
 use tombolo_proto::{Fault, Refusal};
-use tombolo_replica::{ConnId, ConnState, Link, Scope, Stats, Tools};
+use tombolo_replica::{ConnId, ConnState, Event, Link, Scope, Stats, Tools};
 
 /// What to exchange with.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,9 @@ pub(crate) struct Outcome {
     state: ConnState,
     bytes_in: u64,
     bytes_out: u64,
-    note: Option<String>,
+    /// Nothing was left hanging.
+    finished: bool,
+    notes: Vec<String>,
 }
 
 /// Exchanges with one replica until nothing is missing.
@@ -109,9 +111,11 @@ pub(crate) async fn exchange(
     options: &SyncOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Outcome, Error> {
+    let events = actor.events();
     let mut running = dial(actor, target, tls, options.tools).await?;
     let conn = running.conn;
-    let own_before: u64 = actor.call(|node, _| node.conversations().map(|rows| rows.iter().map(|row| row.ops).sum())).await??;
+    let own_before: u64 =
+        actor.call(|node, _| node.conversations().map(|rows| rows.iter().map(|row| row.ops).sum())).await??;
     let mut changes = actor.changes();
     let mut moved = Instant::now();
     let mut last = None;
@@ -122,8 +126,11 @@ pub(crate) async fn exchange(
                 break (ended.stats, ended.state, None);
             }
             let words = match fault {
-                Fault::Silent(0) => Error::new("link-lost", format!("the connection to {} was lost", target.name()),
-                    "what was exchanged is safe; try again"),
+                Fault::Silent(0) => Error::new(
+                    "link-lost",
+                    format!("the connection to {} was lost", target.name()),
+                    "what was exchanged is safe; try again",
+                ),
                 fault => fault.into(),
             };
             return Err(words);
@@ -154,8 +161,52 @@ pub(crate) async fn exchange(
     leave(actor, conn).await?;
     let _ = tokio::time::timeout(Duration::from_secs(2), running.finished()).await;
     let bytes = running.bytes();
-    Ok(Outcome { stats, state, bytes_in: bytes.incoming, bytes_out: bytes.outgoing, note })
+    let mut notes = told(actor, conn, events).await?;
+    notes.extend(note.clone());
+    let finished = note.is_none();
+    Ok(Outcome { stats, state, bytes_in: bytes.incoming, bytes_out: bytes.outgoing, finished, notes })
 }
+
+/// What was told along the way that a person should know; a relay that has moved is followed from now on.
+async fn told(
+    actor: &Actor,
+    conn: ConnId,
+    mut events: tokio::sync::broadcast::Receiver<crate::actor::Happened>,
+) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match &*event {
+            Event::Moved { conn: of, peer, url, at_ms } if *of == conn => {
+                let (peer, address, at_ms) = (*peer, url.clone(), *at_ms);
+                actor.call(move |node, _| node.remember_relay(&address, &peer, at_ms)).await??;
+                notes.push(format!("relay {} has moved to {url}; it is used from now on", peer.short()));
+            }
+            Event::Authenticated { conn: of, peer, skew_ms } if *of == conn && skew_ms.unsigned_abs() > SKEW_MS => {
+                let apart_s = skew_ms.unsigned_abs() / 1000;
+                notes.push(format!(
+                    "the clocks here and at {} are {apart_s} s apart; check which one is wrong before you write",
+                    peer.short()
+                ));
+            }
+            Event::AcksLost { peer } => {
+                notes.push(format!("{} no longer had what it once confirmed; it was filled again", peer.short()));
+            }
+            Event::TailLost => {
+                notes.push("messages of this device that were missing here (a restored backup?) came back".into());
+            }
+            Event::Equivocation { conversation, author } => notes.push(format!(
+                "device {} has written two messages for one place in conversation {}; both are kept",
+                author.short(),
+                conversation.short()
+            )),
+            _ => {}
+        }
+    }
+    Ok(notes)
+}
+
+/// Clocks that differ by more **milliseconds** than this are worth a warning.
+pub(crate) const SKEW_MS: u64 = 60_000;
 
 pub(crate) async fn leave(actor: &Actor, conn: ConnId) -> Result<(), Error> {
     actor.call(move |node, now| node.replica().leave(conn, now)).await
@@ -184,7 +235,7 @@ pub(crate) async fn sync(
         for (index, target) in targets.iter().enumerate() {
             match patiently(actor, target, tls, options, progress).await {
                 Ok(outcome) => {
-                    proven &= outcome.state.proven && outcome.state.blocked.is_empty() && outcome.note.is_none();
+                    proven &= outcome.state.proven && outcome.state.blocked.is_empty() && outcome.finished;
                     if index > 0 {
                         brought += outcome.stats.ops_in.iter().sum::<u64>();
                     }
@@ -251,7 +302,7 @@ fn add(report: &mut SyncReport, outcome: &Outcome, target: &Target) {
     report.found_by.heights += both(1);
     report.found_by.sketch += both(2);
     report.found_by.ranges += both(3);
-    report.notes.extend(outcome.note.iter().cloned());
+    report.notes.extend(outcome.notes.iter().cloned());
     for (conversation, refusal) in &outcome.state.blocked {
         if *refusal == Refusal::NotHere {
             report.asked.push(*conversation);

@@ -2,7 +2,7 @@
 
 use crate::actor::{Actor, Happened};
 use crate::api::Event;
-use crate::sync::{self, SyncOptions, Target, refused};
+use crate::sync::{self, SKEW_MS, SyncOptions, Target, refused};
 use crate::transport::discover::{Discovery, Sighting, Tag};
 use crate::transport::tls::Tls;
 use crate::transport::{Transport, noise};
@@ -39,11 +39,7 @@ impl Drop for Listening {
     }
 }
 
-pub(crate) async fn watch(
-    actor: &Actor,
-    options: &SyncOptions,
-    tls: Arc<Tls>,
-) -> Result<mpsc::Receiver<Event>, Error> {
+pub(crate) async fn watch(actor: &Actor, options: &SyncOptions, tls: Arc<Tls>) -> Result<mpsc::Receiver<Event>, Error> {
     let (out, events) = mpsc::channel(EVENTS);
     let targets = sync::targets(actor, options).await?;
     tokio::spawn(tell(actor.clone(), actor.events(), out.clone()));
@@ -185,7 +181,8 @@ async fn words(actor: &Actor, event: &Inner) -> Vec<Event> {
             vec![Event::Notice { code: "equivocation", words }]
         }
         Inner::TailLost => {
-            let words = "a peer knew messages of this device that were missing here (a restored backup?); they are back";
+            let words =
+                "a peer knew messages of this device that were missing here (a restored backup?); they are back";
             vec![Event::Notice { code: "tail-lost", words: words.into() }]
         }
         Inner::AcksLost { peer } => {
@@ -195,9 +192,6 @@ async fn words(actor: &Actor, event: &Inner) -> Vec<Event> {
         Inner::Authenticated { .. } | Inner::Acked { .. } => Vec::new(),
     }
 }
-
-/// Clocks that differ by more **milliseconds** than this are worth a warning.
-const SKEW_MS: u64 = 60_000;
 
 pub(crate) async fn listen(actor: &Actor, address: &str, device: DeviceId) -> Result<Listening, Error> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -230,8 +224,7 @@ pub(crate) async fn listen(actor: &Actor, address: &str, device: DeviceId) -> Re
 async fn serve(actor: &Actor, transport: Transport) -> Result<(), Error> {
     let nonce = actor.call(|node, _| node.random()).await?;
     let binding = transport.channel_binding().to_vec();
-    let link =
-        Link { initiator: false, expected: None, binding, nonce, scope: Scope::Members, tools: Tools::ALL };
+    let link = Link { initiator: false, expected: None, binding, nonce, scope: Scope::Members, tools: Tools::ALL };
     let mut running = link::run(actor, transport, link).await?;
     running.finished().await;
     Ok(())

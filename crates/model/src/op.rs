@@ -201,8 +201,21 @@ impl Header {
         let body_hash = BodyHash(reader.array()?);
         reader.finish()?;
         let header = Self {
-            version, class, conversation, author, log, seq, prev, hlc, epoch, expires_ms, parents, erases, extension,
-            body_len, body_hash,
+            version,
+            class,
+            conversation,
+            author,
+            log,
+            seq,
+            prev,
+            hlc,
+            epoch,
+            expires_ms,
+            parents,
+            erases,
+            extension,
+            body_len,
+            body_hash,
         };
         header.check()?;
         Ok(header)

@@ -165,9 +165,13 @@ impl Relay {
         if self.failure.is_none() {
             let outcome = (&mut self.outcome).await;
             self.hub.stopping.store(true, Ordering::Release);
-            self.failure = outcome.ok().and_then(Result::err);
+            self.failure = Some(match outcome {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) | Err(_) => RelayError::OwnerLost,
+            });
         }
         self.drained().await;
+        // It was set above.
         self.failure.take().unwrap_or(RelayError::OwnerLost)
     }
 

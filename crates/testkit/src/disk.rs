@@ -95,9 +95,7 @@ impl Disk {
     }
 
     fn with_image(seed: u64, image: Image) -> Self {
-        Self {
-            mounted: Mounted::register(State::new(image, Rng::new(seed).fork("disk"), START_TIME_MS)),
-        }
+        Self { mounted: Mounted::register(State::new(image, Rng::new(seed).fork("disk"), START_TIME_MS)) }
     }
 
     /// Name of this disk's VFS for `Connection::open_with_flags_and_vfs`. No other living disk has the same.
@@ -185,11 +183,7 @@ impl Disk {
     /// If `k` is 0.
     pub fn fail_from(&self, k: u64, kind: FaultKind, repeat: Repeat) {
         assert!(k > 0, "Disk::fail_from: operations are counted from 1");
-        self.mounted.state().plan = Some(Plan {
-            pass: k - 1,
-            kind,
-            repeat,
-        });
+        self.mounted.state().plan = Some(Plan { pass: k - 1, kind, repeat });
     }
 
     /// No more faults.
@@ -259,14 +253,8 @@ impl Disk {
     /// # Panics
     /// If there is no such file, no such byte in it, or `bit` is over 7.
     pub fn flip_bit(&self, name: &str, offset: usize, bit: u8) {
-        let mut bytes = self
-            .read_file(name)
-            .unwrap_or_else(|| panic!("Disk::flip_bit: there is no file {name}"));
-        assert!(
-            offset < bytes.len() && bit < 8,
-            "Disk::flip_bit: {name} has {} bytes of 8 bits",
-            bytes.len()
-        );
+        let mut bytes = self.read_file(name).unwrap_or_else(|| panic!("Disk::flip_bit: there is no file {name}"));
+        assert!(offset < bytes.len() && bit < 8, "Disk::flip_bit: {name} has {} bytes of 8 bits", bytes.len());
         bytes[offset] ^= 1 << bit;
         self.write_file(name, &bytes);
     }
@@ -293,9 +281,6 @@ impl Drop for Disk {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk")
-            .field("vfs", &self.vfs())
-            .field("files", &self.files())
-            .finish_non_exhaustive()
+        f.debug_struct("Disk").field("vfs", &self.vfs()).field("files", &self.files()).finish_non_exhaustive()
     }
 }

@@ -30,12 +30,7 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut x = seed;
-        let state = [
-            splitmix64(&mut x),
-            splitmix64(&mut x),
-            splitmix64(&mut x),
-            splitmix64(&mut x),
-        ];
+        let state = [splitmix64(&mut x), splitmix64(&mut x), splitmix64(&mut x), splitmix64(&mut x)];
         Self { seed, state }
     }
 
@@ -149,21 +144,10 @@ mod tests {
     fn sequence_is_pinned() {
         let mut rng = Rng::new(0);
         let first: Vec<u64> = (0..4).map(|_| rng.next_u64()).collect();
-        assert_eq!(
-            first,
-            [
-                0x99ec_5f36_cb75_f2b4,
-                0xbf6e_1f78_4956_452a,
-                0x1a5f_849d_4933_e6e0,
-                0x6aa5_94f1_262d_2d2c
-            ]
-        );
+        assert_eq!(first, [0x99ec_5f36_cb75_f2b4, 0xbf6e_1f78_4956_452a, 0x1a5f_849d_4933_e6e0, 0x6aa5_94f1_262d_2d2c]);
         let mut rng = Rng::new(0xdead_beef);
         assert_eq!(rng.next_u64(), 0xc555_5444_a74d_7e83);
-        assert_eq!(
-            (0..8).map(|_| rng.below(100)).collect::<Vec<_>>(),
-            [39, 33, 26, 98, 61, 95, 33, 90]
-        );
+        assert_eq!((0..8).map(|_| rng.below(100)).collect::<Vec<_>>(), [39, 33, 26, 98, 61, 95, 33, 90]);
         assert_eq!(rng.bytes::<5>(), [190, 25, 67, 167, 126]);
         assert_eq!(Rng::new(1).fork("net").next_u64(), 0x399b_e1eb_2a72_2aba);
         assert_eq!(Rng::new(1).fork("disk 3").next_u64(), 0x872c_18cf_0afc_635c);

@@ -61,11 +61,7 @@ fn every_point(setting: &Setting, kind: FaultKind, repeat: Repeat) -> u64 {
 
 #[test]
 fn every_operation_fails_once_and_for_good() {
-    for setting in [
-        Setting::new("wal", "FULL"),
-        Setting::new("delete", "EXTRA"),
-        Setting::new("wal", "FULL").keyed(),
-    ] {
+    for setting in [Setting::new("wal", "FULL"), Setting::new("delete", "EXTRA"), Setting::new("wal", "FULL").keyed()] {
         for kind in [FaultKind::Io, FaultKind::Full, FaultKind::Sync] {
             for repeat in [Repeat::Once, Repeat::FromThenOn] {
                 let points = every_point(&setting, kind, repeat);
@@ -104,10 +100,7 @@ fn failed_sync_fails_the_commit() {
     write(&mut db, 1).unwrap();
     assert!(disk.sync_count() > syncs, "FULL syncs at every commit");
     disk.fail_from(1, FaultKind::Sync, Repeat::Once);
-    assert_eq!(
-        write(&mut db, 2).unwrap_err().sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure)
-    );
+    assert_eq!(write(&mut db, 2).unwrap_err().sqlite_error_code(), Some(ErrorCode::SystemIoFailure));
     write(&mut db, 2).unwrap();
     assert_eq!(judge(&setting.connect(&disk.power_loss(3)).unwrap()), Ok(2));
 }
@@ -129,18 +122,7 @@ fn flipped_bit_is_seen_by_a_keyed_database() {
         copy.flip_bit(DB, page * 4_096 + 100, 3);
         let after = copy.read_file(DB).unwrap();
         assert_eq!(before.iter().zip(&after).filter(|(a, b)| a != b).count(), 1);
-        assert!(
-            setting
-                .connect(&copy)
-                .map_err(|e| e.to_string())
-                .and_then(|db| judge(&db))
-                .is_err(),
-            "page {page}"
-        );
+        assert!(setting.connect(&copy).map_err(|e| e.to_string()).and_then(|db| judge(&db)).is_err(), "page {page}");
     }
-    assert_eq!(
-        judge(&setting.connect(&disk).unwrap()),
-        Ok(TXNS),
-        "the copied disk is untouched"
-    );
+    assert_eq!(judge(&setting.connect(&disk).unwrap()), Ok(TXNS), "the copied disk is untouched");
 }

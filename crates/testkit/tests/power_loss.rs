@@ -25,10 +25,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, setting: &Setting, survivor: &Disk, acknowledged: u64, at: &str) {
         self.states += 1;
-        let outcome = setting
-            .connect(survivor)
-            .map_err(|e| e.to_string())
-            .and_then(|db| judge(&db));
+        let outcome = setting.connect(survivor).map_err(|e| e.to_string()).and_then(|db| judge(&db));
         match outcome {
             Ok(last) if last < acknowledged => {
                 self.lossy += 1;
@@ -92,10 +89,7 @@ fn run(setting: Setting, prepare: impl FnOnce(&Disk), seeds: u64) -> Tally {
     let recording = record(&setting, &disk, 60);
     let tally = sweep(&setting, &recording, seeds);
     tally.print(&format!("{setting:?} ({} operations)", recording.len()));
-    assert!(
-        tally.states >= recording.len() as u64 * seeds,
-        "every operation was visited"
-    );
+    assert!(tally.states >= recording.len() as u64 * seeds, "every operation was visited");
     tally
 }
 
@@ -141,11 +135,7 @@ fn wal_without_sync_gets_corrupt() {
 
 #[test]
 fn delete_journal_full_holds_where_the_directory_is_durable() {
-    assert_holds(&run(
-        Setting::new("delete", "FULL"),
-        |disk| disk.set_directory_durable_at_once(true),
-        6,
-    ));
+    assert_holds(&run(Setting::new("delete", "FULL"), |disk| disk.set_directory_durable_at_once(true), 6));
 }
 
 /// With FULL the deletion of the journal, which is the commit, is not synced: the journal may come back and undo the
@@ -187,11 +177,7 @@ fn second_cut_during_recovery_loses_nothing() {
             let mut second = second.replay();
             loop {
                 for seed in 0..2 {
-                    let at = format!(
-                        "{setting:?}, operations {} and {}",
-                        replay.ops_done(),
-                        second.ops_done()
-                    );
+                    let at = format!("{setting:?}, operations {} and {}", replay.ops_done(), second.ops_done());
                     tally.add(&setting, &second.power_loss(seed), second.mark(), &at);
                 }
                 if !second.step() {
@@ -220,10 +206,7 @@ fn live_cut_at_every_operation() {
             }
         }
         let last = judge(&setting.connect(&disk.power_loss(k)).unwrap()).unwrap();
-        assert!(
-            (acknowledged..=acknowledged + 1).contains(&last),
-            "k = {k}: {last}, acknowledged {acknowledged}"
-        );
+        assert!((acknowledged..=acknowledged + 1).contains(&last), "k = {k}: {last}, acknowledged {acknowledged}");
         if disk.faults_hit() == 0 {
             finished = true;
             println!("live cuts: {k} points");
@@ -238,11 +221,7 @@ fn live_cut_at_every_operation() {
 fn survivors_repeat() {
     let setting = Setting::new("wal", "NORMAL");
     let shape = |disk: &Disk| {
-        let sizes: Vec<_> = disk
-            .files()
-            .into_iter()
-            .map(|name| (disk.read_file(&name).unwrap().len(), name))
-            .collect();
+        let sizes: Vec<_> = disk.files().into_iter().map(|name| (disk.read_file(&name).unwrap().len(), name)).collect();
         (sizes, judge(&setting.connect(disk).unwrap()).unwrap())
     };
     let run = |seed: u64| {

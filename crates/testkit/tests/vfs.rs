@@ -26,42 +26,27 @@ fn is_busy(result: rusqlite::Result<()>) -> bool {
 fn wal_reader_keeps_its_snapshot() {
     let disk = Disk::new(1);
     let writer = disk.connect(DB).unwrap();
-    writer
-        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
-        .unwrap();
+    writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
     let reader = disk.connect(DB).unwrap();
     let late = disk.connect(DB).unwrap();
     reader.execute_batch("BEGIN").unwrap();
     assert_eq!(count(&reader), 1);
-    writer
-        .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)")
-        .unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)").unwrap();
     assert_eq!((count(&writer), count(&reader), count(&late)), (2, 1, 1));
     assert!(is_busy(late.execute_batch("BEGIN IMMEDIATE")), "one writer at a time");
     writer.execute_batch("COMMIT").unwrap();
-    assert_eq!(
-        (count(&reader), count(&late)),
-        (1, 2),
-        "the snapshot stays, a new read sees the commit"
-    );
+    assert_eq!((count(&reader), count(&late)), (1, 2), "the snapshot stays, a new read sees the commit");
     // The reader's snapshot must not be overwritten by a checkpoint.
     let (busy, ..): (i64, i64, i64) = writer
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap();
     assert_eq!(busy, 1);
     assert_eq!(count(&reader), 1);
-    assert!(
-        is_busy(reader.execute_batch("INSERT INTO t VALUES (3)")),
-        "a stale snapshot cannot write"
-    );
+    assert!(is_busy(reader.execute_batch("INSERT INTO t VALUES (3)")), "a stale snapshot cannot write");
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(count(&reader), 2);
     let (busy, ..): (i64, i64, i64) = writer
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap();
     assert_eq!((busy, disk.read_file("device.db-wal").unwrap().len()), (0, 0));
     // The log goes when the last connection does.
@@ -84,10 +69,7 @@ fn journal_locks_exclude() {
     assert_eq!(count(&b), 1);
     assert!(is_busy(a.execute_batch("COMMIT")), "a reader keeps the commit waiting");
     let c = disk.connect(DB).unwrap();
-    assert!(
-        is_busy(c.query_row("SELECT count(*) FROM t", [], |_| Ok(()))),
-        "pending: no new readers"
-    );
+    assert!(is_busy(c.query_row("SELECT count(*) FROM t", [], |_| Ok(()))), "pending: no new readers");
     b.execute_batch("COMMIT").unwrap();
     a.execute_batch("COMMIT").unwrap();
     assert_eq!((count(&a), count(&b), count(&c)), (2, 2, 2));
@@ -160,10 +142,7 @@ fn thousand_disks_come_and_go() {
         disk.connect(DB).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
     }
     drop(disks);
-    println!(
-        "1,000 disks, one after the other: {one_by_one:?}; all at once: {:?}",
-        start.elapsed()
-    );
+    println!("1,000 disks, one after the other: {one_by_one:?}; all at once: {:?}", start.elapsed());
     assert!(one_by_one < Duration::from_secs(5));
 }
 
@@ -172,15 +151,13 @@ fn disk_may_go_before_its_connections() {
     let disk = Disk::new(1);
     let vfs = disk.vfs().to_owned();
     let db = disk.connect(DB).unwrap();
-    db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
-        .unwrap();
+    db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").unwrap();
     let memory = disk.connect(":memory:").unwrap();
     drop(disk);
     // The table of the dropped disk is still in use, so the next disk must not get it.
     let next = Disk::new(2);
     assert_ne!(next.vfs(), vfs);
-    db.execute_batch("INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(TRUNCATE)")
-        .unwrap();
+    db.execute_batch("INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert_eq!(count(&db), 1);
     db.close().unwrap();
     // Nothing is open in files, yet this connection still asks its VFS for the time.
@@ -202,10 +179,7 @@ fn time_is_that_of_the_disk() {
     let now: String = db.query_row("SELECT datetime('now')", [], |row| row.get(0)).unwrap();
     assert_eq!(now, "2000-02-29 00:01:01");
     assert_eq!(
-        disk.power_loss(1)
-            .connect(DB)
-            .unwrap()
-            .query_row("SELECT unixepoch()", [], |row| row.get(0)),
+        disk.power_loss(1).connect(DB).unwrap().query_row("SELECT unixepoch()", [], |row| row.get(0)),
         Ok(951_782_461)
     );
 }
@@ -245,20 +219,13 @@ fn files_can_be_carried_over() {
 fn keyed_database_is_sealed() {
     let disk = Disk::new(1);
     let db = disk.connect(DB).unwrap();
-    db.execute_batch(&format!(
-        "PRAGMA key = \"{KEY}\"; CREATE TABLE t (x); INSERT INTO t VALUES ('marker')"
-    ))
-    .unwrap();
+    db.execute_batch(&format!("PRAGMA key = \"{KEY}\"; CREATE TABLE t (x); INSERT INTO t VALUES ('marker')")).unwrap();
     db.close().unwrap();
     let bytes = disk.read_file(DB).unwrap();
     assert!(!bytes.starts_with(b"SQLite format 3"));
     assert!(!bytes.windows(6).any(|window| window == b"marker"));
     let plain = disk.connect(DB).unwrap();
-    assert!(
-        plain
-            .execute_batch("PRAGMA cipher_log_level = NONE; SELECT count(*) FROM t")
-            .is_err()
-    );
+    assert!(plain.execute_batch("PRAGMA cipher_log_level = NONE; SELECT count(*) FROM t").is_err());
 }
 
 /// Not a proof, a figure: what a simulation pays for each database that it opens.
@@ -274,16 +241,12 @@ fn opening_is_cheap() {
             if let Some(key) = key {
                 db.execute_batch(&format!("PRAGMA key = \"{key}\"")).unwrap();
             }
-            db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN")
-                .unwrap();
+            db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN").unwrap();
             for table in 0..15 {
-                db.execute_batch(&format!(
-                    "CREATE TABLE t{table} (id INTEGER PRIMARY KEY, a BLOB, b TEXT, c INTEGER)"
-                ))
-                .unwrap();
+                db.execute_batch(&format!("CREATE TABLE t{table} (id INTEGER PRIMARY KEY, a BLOB, b TEXT, c INTEGER)"))
+                    .unwrap();
             }
-            db.execute_batch("COMMIT; INSERT INTO t3 VALUES (1, x'00', 'one', 2)")
-                .unwrap();
+            db.execute_batch("COMMIT; INSERT INTO t3 VALUES (1, x'00', 'one', 2)").unwrap();
             db.close().unwrap();
             bytes += disk.bytes_written();
         }

@@ -11,7 +11,7 @@ use tombolo_identity::{AccountKey, DeviceKey};
 use tombolo_model::{ConversationId, DeviceId, LogId, OpId, RelayAddress};
 use tombolo_oplog::{ArrivalQuery, Log, NoFold, Open, Reader};
 use tombolo_replica::{ConnId, Link, Now, Output, Replica, Scope, Tools};
-use tombolo_seal::StorageKey;
+use tombolo_seal::{Invitation, StorageKey};
 use tombolo_testkit::disk::{Disk, Recording};
 use tombolo_testkit::rng::Rng;
 
@@ -74,6 +74,8 @@ pub(crate) struct History {
     pub(crate) left: Vec<(u64, LogId, u64)>,
     /// The conversation that the device founded, of which it holds everything from the beginning.
     pub(crate) founded: ConversationId,
+    /// An invitation that the device accepted, or was about to.
+    pub(crate) invitation: Option<Invitation>,
 }
 
 /// A workload with its disks.
@@ -323,6 +325,7 @@ impl World {
                         let (one, two, three) = (self.now(), self.now(), self.now());
                         let other = self.friend.create("Nets", Kind::Group, one).expect("create");
                         let invitation = self.friend.invite(Some(other), 1, 0, two).expect("invite");
+                        self.history.invitation = Some(invitation.clone());
                         self.device().accept(&invitation, three).expect("accept");
                         self.note();
                         second = Some(other);

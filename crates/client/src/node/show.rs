@@ -1,8 +1,8 @@
 //! What a node shows: pages of messages, titles, unread counts, exports; and relays that were met, by address.
 
 use super::Node;
-use crate::api::{Line, Message, MessageState};
 use crate::Error;
+use crate::api::{Line, Message, MessageState};
 use std::collections::BTreeSet;
 use tombolo_model::control::Kind;
 use tombolo_model::{ConversationId, DeviceId, OpId};

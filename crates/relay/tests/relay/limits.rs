@@ -127,7 +127,8 @@ async fn half_open_connections_keep_nobody_out() {
     let mut bob = Device::new(2);
     bob.found(2);
     bob.sync(&world.relay).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // On a quiet machine some 50 ms; a newcomer who had to wait for a timeout would need ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(get(world.relay.address(), "/health", "").await.0, 200);
     assert!(world.metric("tombolo_relay_half_open").await <= 50.0);
     assert!(world.metric("tombolo_relay_turned_away_total{limit=\"half_open\"}").await >= 140.0);

@@ -74,9 +74,7 @@ impl Fate {
             1 => Manner::Shuffled { keep_per_mille: 1_000 },
             2 => Manner::Shuffled { keep_per_mille: 125 },
             3 => Manner::Shuffled { keep_per_mille: 875 },
-            4 => Manner::InOrder {
-                torn: rng.range(oldest..newest.max(oldest) + 1),
-            },
+            4 => Manner::InOrder { torn: rng.range(oldest..newest.max(oldest) + 1) },
             _ => Manner::Shuffled { keep_per_mille: 500 },
         };
         let garbage = rng.chance(125);
@@ -111,10 +109,7 @@ pub(super) struct Content {
 impl Content {
     /// A fully synced file with these bytes.
     pub(super) fn synced(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: Arc::new(bytes),
-            undo: Vec::new(),
-        }
+        Self { bytes: Arc::new(bytes), undo: Vec::new() }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -144,14 +139,7 @@ impl Content {
         } else {
             bytes[offset..end].copy_from_slice(data);
         }
-        self.undo.push(Undo {
-            seq,
-            offset,
-            len: data.len(),
-            old,
-            old_size,
-            new_size: bytes.len(),
-        });
+        self.undo.push(Undo { seq, offset, len: data.len(), old, old_size, new_size: bytes.len() });
     }
 
     /// Cuts the file to `size` bytes, or extends it with zeros.
@@ -163,14 +151,7 @@ impl Content {
         }
         let old = bytes[size.min(old_size)..].into();
         bytes.resize(size, 0);
-        self.undo.push(Undo {
-            seq,
-            offset: size,
-            len: 0,
-            old,
-            old_size,
-            new_size: size,
-        });
+        self.undo.push(Undo { seq, offset: size, len: 0, old, old_size, new_size: size });
     }
 
     /// Everything so far is on the disk for good.
@@ -186,13 +167,7 @@ impl Content {
         // 1. The size: the first lost change of the size takes all later ones with it.
         let mut size = self.bytes.len();
         let mut first_lost_resize = self.undo.len();
-        for (i, change) in self
-            .undo
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(_, change)| change.resizes())
-        {
+        for (i, change) in self.undo.iter().enumerate().rev().filter(|(_, change)| change.resizes()) {
             if fate.keeps(change.seq) {
                 break;
             }
@@ -209,11 +184,7 @@ impl Content {
         }
         // 3. The data, newest change first.
         let mut bytes = self.bytes.to_vec();
-        let room = self
-            .undo
-            .iter()
-            .map(|change| change.old_size.max(change.new_size))
-            .fold(bytes.len(), usize::max);
+        let room = self.undo.iter().map(|change| change.old_size.max(change.new_size)).fold(bytes.len(), usize::max);
         bytes.resize(room, 0);
         let mut decided = vec![false; room.div_ceil(SECTOR_BYTES)];
         // Behind the end of a kept truncation older bytes never come back.
@@ -266,19 +237,11 @@ mod tests {
     use super::*;
 
     fn fate(manner: Manner) -> Fate {
-        Fate {
-            rng: Rng::new(1),
-            manner,
-            garbage: false,
-        }
+        Fate { rng: Rng::new(1), manner, garbage: false }
     }
 
     fn survivor(content: &Content, keep_per_mille: u32, seed: u64) -> Vec<u8> {
-        let mut fate = Fate {
-            rng: Rng::new(seed),
-            manner: Manner::Shuffled { keep_per_mille },
-            garbage: false,
-        };
+        let mut fate = Fate { rng: Rng::new(seed), manner: Manner::Shuffled { keep_per_mille }, garbage: false };
         content.survive(&mut fate).bytes().to_vec()
     }
 
@@ -307,11 +270,7 @@ mod tests {
         for seed in 0..2_000 {
             let bytes = survivor(&content, 500, seed);
             let versions: Vec<u8> = bytes.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
-            assert!(
-                bytes
-                    .chunks(SECTOR_BYTES)
-                    .all(|sector| sector.iter().all(|&byte| byte == sector[0]))
-            );
+            assert!(bytes.chunks(SECTOR_BYTES).all(|sector| sector.iter().all(|&byte| byte == sector[0])));
             met.insert(versions);
         }
         assert!(met.len() > 150, "{} of 256 combinations", met.len());
@@ -328,11 +287,7 @@ mod tests {
             let bytes = content.survive(&mut fate(Manner::InOrder { torn })).bytes().to_vec();
             assert!(bytes.len() / SECTOR_BYTES == torn as usize || bytes.len() / SECTOR_BYTES == torn as usize - 1);
             assert!(bytes.len().is_multiple_of(SECTOR_BYTES));
-            let written = bytes
-                .chunks(SECTOR_BYTES)
-                .zip(1_u8..)
-                .filter(|(sector, seq)| sector[0] == *seq)
-                .count();
+            let written = bytes.chunks(SECTOR_BYTES).zip(1_u8..).filter(|(sector, seq)| sector[0] == *seq).count();
             assert!(written + 1 >= bytes.len() / SECTOR_BYTES);
         }
     }
@@ -355,10 +310,7 @@ mod tests {
                 other => panic!("{other} bytes were never the size"),
             }
         }
-        assert!(
-            lost > 50 && cut > 50 && grown > 50,
-            "{lost} lost, {cut} cut, {grown} grown"
-        );
+        assert!(lost > 50 && cut > 50 && grown > 50, "{lost} lost, {cut} cut, {grown} grown");
     }
 
     #[test]
@@ -368,11 +320,8 @@ mod tests {
         content.write(2, 0, &[6; SECTOR_BYTES]);
         let (mut zeros, mut garbage, mut gone) = (false, false, false);
         for seed in 0..200 {
-            let mut fate = Fate {
-                rng: Rng::new(seed),
-                manner: Manner::Shuffled { keep_per_mille: 500 },
-                garbage: seed % 2 == 0,
-            };
+            let mut fate =
+                Fate { rng: Rng::new(seed), manner: Manner::Shuffled { keep_per_mille: 500 }, garbage: seed % 2 == 0 };
             let survivor = content.survive(&mut fate);
             match survivor.bytes() {
                 [] => gone = true,

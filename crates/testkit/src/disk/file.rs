@@ -111,15 +111,7 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
         (*file).pMethods = std::ptr::null();
         Box::from_raw((*file.cast::<FileC>()).file)
     };
-    let OpenFile {
-        disk,
-        handle,
-        inode,
-        lock_level,
-        shm,
-        delete_on_close,
-        ..
-    } = &mut *open;
+    let OpenFile { disk, handle, inode, lock_level, shm, delete_on_close, .. } = &mut *open;
     let mut state = disk.state();
     let state = &mut *state;
     if let Some(lock) = state.locks.get_mut(inode) {
@@ -195,31 +187,21 @@ unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, want: c_int) -> c_int {
     let open = unsafe { open_file(file) };
     let mut state = open.disk.state();
     let lock = state.locks.entry(open.inode).or_default();
-    lock.raise(open.handle, &mut open.lock_level, want)
-        .map_or(ffi::SQLITE_BUSY, |()| ffi::SQLITE_OK)
+    lock.raise(open.handle, &mut open.lock_level, want).map_or(ffi::SQLITE_BUSY, |()| ffi::SQLITE_OK)
 }
 
 unsafe extern "C" fn unlock(file: *mut ffi::sqlite3_file, want: c_int) -> c_int {
     // SAFETY: as above.
     let open = unsafe { open_file(file) };
     let mut state = open.disk.state();
-    state
-        .locks
-        .entry(open.inode)
-        .or_default()
-        .lower(open.handle, &mut open.lock_level, want);
+    state.locks.entry(open.inode).or_default().lower(open.handle, &mut open.lock_level, want);
     ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn check_reserved_lock(file: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
     // SAFETY: as above.
     let open = unsafe { open_file(file) };
-    let reserved = open
-        .disk
-        .state()
-        .locks
-        .get(&open.inode)
-        .is_some_and(super::lock::FileLock::is_reserved);
+    let reserved = open.disk.state().locks.get(&open.inode).is_some_and(super::lock::FileLock::is_reserved);
     // SAFETY: a valid place for the answer.
     unsafe { *out = c_int::from(reserved) };
     ffi::SQLITE_OK
@@ -270,10 +252,7 @@ unsafe extern "C" fn shm_map(
     } else if let Err(code) = state.grow_shared_memory() {
         (std::ptr::null_mut(), code)
     } else {
-        (
-            state.memories.entry(open.inode).or_default().region(region, size),
-            ffi::SQLITE_OK,
-        )
+        (state.memories.entry(open.inode).or_default().region(region, size), ffi::SQLITE_OK)
     };
     // SAFETY: a valid place for the answer.
     unsafe { *out = address };
@@ -313,11 +292,7 @@ unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, _delete: c_int) -> 
     // SAFETY: as above.
     let open = unsafe { open_file(file) };
     let mut state = open.disk.state();
-    if state
-        .memories
-        .get_mut(&open.inode)
-        .is_some_and(|memory| memory.detach(&mut open.shm))
-    {
+    if state.memories.get_mut(&open.inode).is_some_and(|memory| memory.detach(&mut open.shm)) {
         state.memories.remove(&open.inode);
     }
     ffi::SQLITE_OK

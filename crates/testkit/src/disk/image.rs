@@ -84,14 +84,7 @@ impl Image {
 
     fn add_node(&mut self, inode: Inode, syncs_directory: bool) {
         self.last_inode = self.last_inode.max(inode);
-        self.nodes.insert(
-            inode,
-            Node {
-                content: Content::default(),
-                syncs_directory,
-                opens: 0,
-            },
-        );
+        self.nodes.insert(inode, Node { content: Content::default(), syncs_directory, opens: 0 });
     }
 
     /// Creates an empty file. Its entry is pending until the file or the directory is synced.
@@ -120,11 +113,7 @@ impl Image {
             None => self.names.remove(name),
         };
         if !self.entries_durable_at_once {
-            self.entry_undo.push(EntryUndo {
-                seq,
-                name: name.to_owned(),
-                old,
-            });
+            self.entry_undo.push(EntryUndo { seq, name: name.to_owned(), old });
         } else if let Some(inode) = old {
             self.forget_if_unreachable(inode);
         }
@@ -162,15 +151,10 @@ impl Image {
         if std::mem::take(&mut node.syncs_directory) {
             self.sync_directory();
         } else if !self.entry_undo.is_empty()
-            && let Some(name) = self
-                .names
-                .iter()
-                .find(|&(_, &other)| other == inode)
-                .map(|(name, _)| name.clone())
+            && let Some(name) = self.names.iter().find(|&(_, &other)| other == inode).map(|(name, _)| name.clone())
         {
-            let (settled, waiting) = std::mem::take(&mut self.entry_undo)
-                .into_iter()
-                .partition(|change| change.name == name);
+            let (settled, waiting) =
+                std::mem::take(&mut self.entry_undo).into_iter().partition(|change| change.name == name);
             self.entry_undo = waiting;
             for old in settled.into_iter().filter_map(|change: EntryUndo| change.old) {
                 self.forget_if_unreachable(old);
@@ -218,17 +202,9 @@ impl Image {
     /// other choices at another instant.
     pub(super) fn power_loss(&self, seed: u64) -> Self {
         let rng = Rng::new(seed).fork(&format!("power loss {}", self.last_seq));
-        let oldest_write = self
-            .nodes
-            .values()
-            .filter_map(|node| node.content.oldest_pending())
-            .min();
+        let oldest_write = self.nodes.values().filter_map(|node| node.content.oldest_pending()).min();
         let oldest_entry = self.entry_undo.first().map(|change| change.seq);
-        let oldest = oldest_write
-            .into_iter()
-            .chain(oldest_entry)
-            .min()
-            .unwrap_or(self.last_seq);
+        let oldest = oldest_write.into_iter().chain(oldest_entry).min().unwrap_or(self.last_seq);
         let mut fate = Fate::draw(rng, oldest, self.last_seq);
         let mut names = self.names.clone();
         let mut decided = BTreeSet::new();
@@ -262,14 +238,7 @@ impl Image {
             .values()
             .filter_map(|&inode| {
                 let content = content(&self.nodes.get(&inode)?.content);
-                Some((
-                    inode,
-                    Node {
-                        content,
-                        syncs_directory: false,
-                        opens: 0,
-                    },
-                ))
+                Some((inode, Node { content, syncs_directory: false, opens: 0 }))
             })
             .collect();
         Self {

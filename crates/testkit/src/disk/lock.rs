@@ -33,10 +33,7 @@ impl FileLock {
         if *level >= want {
             return Ok(());
         }
-        let others_level = self
-            .writer
-            .filter(|&(writer, _)| writer != handle)
-            .map_or(0, |(_, level)| level);
+        let others_level = self.writer.filter(|&(writer, _)| writer != handle).map_or(0, |(_, level)| level);
         if want == ffi::SQLITE_LOCK_SHARED {
             if others_level >= ffi::SQLITE_LOCK_PENDING {
                 return Err(Busy);
@@ -129,8 +126,7 @@ impl SharedMemory {
     /// Address of a region of `size_bytes`, which is made (zeroed), with those before it, if it does not exist yet.
     pub(super) fn region(&mut self, region: usize, size_bytes: usize) -> *mut c_void {
         while self.regions.len() <= region {
-            self.regions
-                .push((0..size_bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());
+            self.regions.push((0..size_bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());
         }
         self.regions[region].as_ptr().cast_mut().cast()
     }

@@ -11,32 +11,12 @@ use super::image::{Image, Inode};
 /// One operation that changed the disk, or a note of the test.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Create {
-        name: String,
-        inode: Inode,
-        syncs_directory: bool,
-    },
-    Write {
-        inode: Inode,
-        offset: usize,
-        data: Box<[u8]>,
-    },
-    Truncate {
-        inode: Inode,
-        size: usize,
-    },
-    Sync {
-        inode: Inode,
-    },
-    Delete {
-        name: String,
-        sync_directory: bool,
-    },
-    Put {
-        inode: Inode,
-        name: String,
-        bytes: Vec<u8>,
-    },
+    Create { name: String, inode: Inode, syncs_directory: bool },
+    Write { inode: Inode, offset: usize, data: Box<[u8]> },
+    Truncate { inode: Inode, size: usize },
+    Sync { inode: Inode },
+    Delete { name: String, sync_directory: bool },
+    Put { inode: Inode, name: String, bytes: Vec<u8> },
     EntriesDurableAtOnce(bool),
     Mark(u64),
 }
@@ -51,11 +31,7 @@ pub struct Recording {
 
 impl Recording {
     pub(super) const fn new(base: Image, base_mark: u64) -> Self {
-        Self {
-            base,
-            base_mark,
-            ops: Vec::new(),
-        }
+        Self { base, base_mark, ops: Vec::new() }
     }
 
     pub(super) fn push(&mut self, op: Op) {
@@ -77,12 +53,7 @@ impl Recording {
     /// A cursor before the first operation.
     #[must_use]
     pub fn replay(&self) -> Replay<'_> {
-        let mut replay = Replay {
-            image: self.base.clone(),
-            rest: &self.ops,
-            mark: self.base_mark,
-            done: 0,
-        };
+        let mut replay = Replay { image: self.base.clone(), rest: &self.ops, mark: self.base_mark, done: 0 };
         replay.take_marks();
         replay
     }
@@ -130,11 +101,7 @@ impl Replay<'_> {
     fn apply(&mut self, op: &Op) {
         let image = &mut self.image;
         match op {
-            Op::Create {
-                name,
-                inode,
-                syncs_directory,
-            } => image.create(*inode, name, *syncs_directory),
+            Op::Create { name, inode, syncs_directory } => image.create(*inode, name, *syncs_directory),
             Op::Write { inode, offset, data } => image.write(*inode, *offset, data),
             Op::Truncate { inode, size } => image.truncate(*inode, *size),
             Op::Sync { inode } => image.sync(*inode),

@@ -135,21 +135,13 @@ impl State {
                 let syncs_directory =
                     has(ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL | ffi::SQLITE_OPEN_WAL);
                 self.image.create(inode, name, syncs_directory);
-                self.record(|| Op::Create {
-                    name: name.to_owned(),
-                    inode,
-                    syncs_directory,
-                });
+                self.record(|| Op::Create { name: name.to_owned(), inode, syncs_directory });
             }
             Some(_) => {}
         }
         self.image.opened(inode);
         self.last_handle += 1;
-        Ok(Opened {
-            handle: self.last_handle,
-            inode,
-            named: name.is_some(),
-        })
+        Ok(Opened { handle: self.last_handle, inode, named: name.is_some() })
     }
 
     /// Reads; what lies behind the end of the file is zeroed and reported as a short read, as SQLite wants it.
@@ -164,11 +156,7 @@ impl State {
             found.copy_from_slice(&bytes[offset..offset + available]);
         }
         missing.fill(0);
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(ffi::SQLITE_IOERR_SHORT_READ)
-        }
+        if missing.is_empty() { Ok(()) } else { Err(ffi::SQLITE_IOERR_SHORT_READ) }
     }
 
     /// Writes. A full disk takes some sectors before it refuses.
@@ -192,11 +180,7 @@ impl State {
         self.bytes_written += data.len() as u64;
         self.image.write(inode, offset, data);
         if named {
-            self.record(|| Op::Write {
-                inode,
-                offset,
-                data: data.into(),
-            });
+            self.record(|| Op::Write { inode, offset, data: data.into() });
         } else {
             // A temporary file does not outlive a power cut: nothing to remember.
             self.image.sync(inode);
@@ -243,27 +227,19 @@ impl State {
         }
         let sync_directory = sync_directory && !self.lies_on_sync;
         self.image.delete(name, sync_directory);
-        self.record(|| Op::Delete {
-            name: name.to_owned(),
-            sync_directory,
-        });
+        self.record(|| Op::Delete { name: name.to_owned(), sync_directory });
         Ok(())
     }
 
     /// Whether the shared memory of a file may grow; on a real disk it is a file, too.
     pub(super) fn grow_shared_memory(&mut self) -> Result<(), c_int> {
-        self.fault(Touch::GrowSharedMemory)
-            .map_or(Ok(()), |_| Err(ffi::SQLITE_IOERR_SHMSIZE))
+        self.fault(Touch::GrowSharedMemory).map_or(Ok(()), |_| Err(ffi::SQLITE_IOERR_SHMSIZE))
     }
 
     /// Puts a file on the disk, durable at once.
     pub(super) fn put(&mut self, name: &str, bytes: Vec<u8>) {
         let inode = self.image.lookup(name).unwrap_or_else(|| self.image.free_inode());
-        self.record(|| Op::Put {
-            inode,
-            name: name.to_owned(),
-            bytes: bytes.clone(),
-        });
+        self.record(|| Op::Put { inode, name: name.to_owned(), bytes: bytes.clone() });
         self.image.put(inode, name, bytes);
     }
 
@@ -272,10 +248,7 @@ impl State {
         let exists = self.image.lookup(name).is_some();
         if exists {
             self.image.delete(name, true);
-            self.record(|| Op::Delete {
-                name: name.to_owned(),
-                sync_directory: true,
-            });
+            self.record(|| Op::Delete { name: name.to_owned(), sync_directory: true });
         }
         exists
     }

@@ -107,20 +107,12 @@ impl Mounted {
     /// If SQLite refuses the VFS (it has no memory left).
     pub(super) fn register(state: State) -> Arc<Self> {
         let slot = Slot::take();
-        let disk = Arc::new(Self {
-            state: Mutex::new(state),
-            sleeps: AtomicBool::new(false),
-            slot,
-        });
+        let disk = Arc::new(Self { state: Mutex::new(state), sleeps: AtomicBool::new(false), slot });
         *locked(&slot.disk) = Arc::downgrade(&disk);
         // SAFETY: the table is complete, stays where it is for the rest of the process, and is not registered now:
         // `unregister` came before the slot was free.
         let code = unsafe { ffi::sqlite3_vfs_register(slot.table.get(), 0) };
-        assert_eq!(
-            code,
-            ffi::SQLITE_OK,
-            "SQLite refused to register a simulated disk: code {code}"
-        );
+        assert_eq!(code, ffi::SQLITE_OK, "SQLite refused to register a simulated disk: code {code}");
         disk
     }
 
@@ -189,9 +181,8 @@ unsafe extern "C" fn open(
     let opened = disk.state().open(name.as_deref(), flags);
     match opened {
         Ok(opened) => {
-            let delete_on_close = (flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0)
-                .then(|| name.map(std::borrow::Cow::into_owned))
-                .flatten();
+            let delete_on_close =
+                (flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0).then(|| name.map(std::borrow::Cow::into_owned)).flatten();
             // SAFETY: room for a `FileC`, see above; `out_flags` is checked.
             unsafe {
                 file::place(out, disk, opened, delete_on_close);

@@ -22,11 +22,7 @@ pub(crate) struct Setting {
 
 impl Setting {
     pub(crate) const fn new(journal: &'static str, synchronous: &'static str) -> Self {
-        Self {
-            journal,
-            synchronous,
-            keyed: false,
-        }
+        Self { journal, synchronous, keyed: false }
     }
 
     pub(crate) const fn keyed(self) -> Self {
@@ -41,10 +37,7 @@ impl Setting {
             db.execute_batch(&format!("PRAGMA cipher_log_level = NONE; PRAGMA key = \"{KEY}\""))?;
         }
         // Few pages between checkpoints, so that short workloads have many of them.
-        db.execute_batch(&format!(
-            "PRAGMA synchronous = {}; PRAGMA wal_autocheckpoint = 12",
-            self.synchronous
-        ))?;
+        db.execute_batch(&format!("PRAGMA synchronous = {}; PRAGMA wal_autocheckpoint = 12", self.synchronous))?;
         Ok(db)
     }
 
@@ -80,52 +73,38 @@ fn body(txn: u64, part: u64) -> Vec<u8> {
 pub(crate) fn write(db: &mut Connection, txn: u64) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     for part in 0..parts(txn) {
-        transaction
-            .prepare_cached("INSERT INTO rows VALUES (?1, ?2, ?3)")?
-            .execute(params![txn as i64, part as i64, body(txn, part)])?;
+        transaction.prepare_cached("INSERT INTO rows VALUES (?1, ?2, ?3)")?.execute(params![
+            txn as i64,
+            part as i64,
+            body(txn, part)
+        ])?;
     }
     transaction.commit()
 }
 
 /// The number of the last transaction if all of them up to it are there, whole and undamaged; else what is wrong.
 pub(crate) fn judge(db: &Connection) -> Result<u64, String> {
-    let tables: i64 = db
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|e| e.to_string())?;
+    let tables: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(|e| e.to_string())?;
     if tables == 0 {
         return Ok(0);
     }
-    let verdict: String = db
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .map_err(|e| e.to_string())?;
+    let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|e| e.to_string())?;
     if verdict != "ok" {
         return Err(verdict);
     }
     let mut expected = (1_u64, 0_u64);
-    let mut statement = db
-        .prepare("SELECT txn, part, body FROM rows ORDER BY txn, part")
-        .map_err(|e| e.to_string())?;
+    let mut statement = db.prepare("SELECT txn, part, body FROM rows ORDER BY txn, part").map_err(|e| e.to_string())?;
     let mut rows = statement.query([]).map_err(|e| e.to_string())?;
     while let Some(row) = rows.next().map_err(|e| e.to_string())? {
-        let found = (
-            row.get::<_, i64>(0).unwrap() as u64,
-            row.get::<_, i64>(1).unwrap() as u64,
-        );
+        let found = (row.get::<_, i64>(0).unwrap() as u64, row.get::<_, i64>(1).unwrap() as u64);
         if found != expected {
             return Err(format!("found row {found:?} instead of {expected:?}"));
         }
         if row.get_ref(2).unwrap().as_blob().ok() != Some(&body(found.0, found.1)) {
             return Err(format!("row {found:?} is damaged"));
         }
-        expected = if found.1 + 1 == parts(found.0) {
-            (found.0 + 1, 0)
-        } else {
-            (found.0, found.1 + 1)
-        };
+        expected = if found.1 + 1 == parts(found.0) { (found.0 + 1, 0) } else { (found.0, found.1 + 1) };
     }
-    if expected.1 == 0 {
-        Ok(expected.0 - 1)
-    } else {
-        Err(format!("transaction {} is not whole", expected.0))
-    }
+    if expected.1 == 0 { Ok(expected.0 - 1) } else { Err(format!("transaction {} is not whole", expected.0)) }
 }

@@ -47,8 +47,11 @@ pub(super) fn check(file: &File, found: &mut Findings) {
     ascii(file, &views, found);
 }
 
-/// The type that this line defines.
+/// The type that this line defines. An indented `type` fills in an associated type, whose name another trait chose.
 fn defined_type(line: &str) -> Option<&str> {
+    if line.starts_with(' ') && line.trim_start().starts_with("type ") {
+        return None;
+    }
     let mut words = line.split_whitespace();
     words.find(|word| ["struct", "enum", "trait", "type", "union"].contains(word))?;
     let name = words.next()?;
@@ -133,7 +136,7 @@ mod tests {
             assert_eq!(wrong(&format!("//! Head.\n{line}\n")).len(), 1, "{line}");
         }
         for line in
-            ["struct Managers2;", "struct Serviceable;", "// struct Helper;", "use other::Service;", "struct T(u8);"]
+            ["    type Service = S;", "struct Managers2;", "struct Serviceable;", "// struct Helper;", "use other::Service;", "struct T(u8);"]
         {
             assert!(wrong(&format!("//! Head.\n{line}\n")).is_empty(), "{line}");
         }
