@@ -19,13 +19,25 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     if let Command::Init { name, relay } = cli.command {
         return init(&global, name, relay, out).await;
     }
-    let door = Door::open(&global).await?;
-    let result = with(&door, cli.command, out).await;
+    let cli = Cli { global, command: cli.command };
+    #[cfg(unix)]
+    if let Some(result) = crate::share::pass_on(&cli, out).await {
+        return result;
+    }
+    let door = Door::open(&cli.global).await?;
+    let result = match cli.command {
+        Command::Watch { .. } | Command::Listen { .. } => {
+            #[cfg(unix)]
+            let _shared = crate::share::serve(&door, &cli.global);
+            with(&door, cli.command, out).await
+        }
+        command => with(&door, command, out).await,
+    };
     let closed = door.close().await;
     result.and(closed)
 }
 
-async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
     match command {
         // Needs no open profile: see `run`.
         Command::Init { .. } => Ok(()),
@@ -83,8 +95,7 @@ async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
             let conversation = choose(door, &conversation).await?;
             let found = door.export(conversation).await?;
             // The lines are JSON whatever was asked for: they are what `import` reads.
-            let out = Out { json: true, style: out.style.clone(), progress: false };
-            out.rows(found.iter().map(rows::Exported::from), |_| Vec::new())
+            out.rows_as(true, found.iter().map(rows::Exported::from), |_| Vec::new())
         }
         Command::Doctor { repair } => doctor(door, repair, out).await,
     }

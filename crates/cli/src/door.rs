@@ -22,6 +22,7 @@ pub(crate) use tombolo_client::Kind;
 const CERTIFICATES: &str = "TOMBOLO_CERTIFICATES";
 
 /// An open profile.
+#[derive(Clone)]
 pub(crate) struct Door {
     client: Client,
 }
@@ -35,7 +36,8 @@ fn config(home: PathBuf, key_store: Option<KeyStore>) -> Config {
     Config { home, key_store, extra_certificates }
 }
 
-fn home(global: &Global) -> Result<PathBuf, Failure> {
+/// The folder of the profile.
+pub(crate) fn home(global: &Global) -> Result<PathBuf, Failure> {
     global.home.clone().or_else(crate::home::default_home).ok_or_else(|| {
         Failure::new("home", "this system does not say where programs keep their data", "name a folder with --home")
     })
@@ -179,5 +181,5 @@ impl Door {
 
 /// How much later than written a late message came, as far as it is known; `None` when it is not late.
 pub(crate) fn late_by_ms(message: &Message) -> Option<u64> {
-    message.late.then_some(0)
+    message.late.then(|| message.came_ms.saturating_sub(message.time_ms))
 }

@@ -17,6 +17,8 @@ mod lines;
 mod out;
 mod progress;
 mod rows;
+#[cfg(unix)]
+mod share;
 mod show;
 mod span;
 mod text;

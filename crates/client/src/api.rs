@@ -49,8 +49,10 @@ pub struct Message {
     pub time_ms: u64,
     /// Where it stands.
     pub state: MessageState,
-    /// For a message that was slotted in before something already seen: when it came, **milliseconds** since 1970.
+    /// Whether it was slotted in before something already seen.
     pub late: bool,
+    /// For a late message: when it came, **milliseconds** since 1970; 0 = not known.
+    pub came_ms: u64,
     /// Whether this account wrote it.
     pub own: bool,
     /// To page from: `messages` before or after it.

@@ -279,7 +279,7 @@ impl Node {
             return Err(Error::new("member", "this device takes part in that conversation already", ""));
         }
         self.keep_secret(conversation, invitation.secret.clone())?;
-        if row.is_some() {
+        if row.is_some_and(|row| row.kind.is_none()) {
             return self.name_relays(conversation, &invitation.relays);
         }
         let certificate = self.certificate();

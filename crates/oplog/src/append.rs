@@ -292,7 +292,7 @@ impl Batch<'_> {
         if place.occupied && log.as_ref().is_some_and(|log| log.branches >= BRANCHES_PER_LOG_MAX as u64) {
             return Ok(Some(Reason::TooManyBranches));
         }
-        let readiness = self.readiness(n, op)?;
+        let readiness = self.readiness(n, op, log.as_ref())?;
         // A device names only what it has delivered, except in the join of a newcomer, which names an invitation that it
         // knows from the link. A writer reads its own writes at once (I4).
         let must_wait = !own && !readiness.waits.is_empty();
@@ -318,7 +318,7 @@ impl Batch<'_> {
         let chain = self.cache.chain.next(&op.id);
         self.insert_row(op, n, log.n, arrival, chain.0, state, via.source, place.prev_known)?;
         (self.cache.position, self.cache.chain) = (arrival, chain);
-        self.enter_log(&mut log, op, &place)?;
+        self.enter_log(&mut log, op, &place, state)?;
         if own {
             self.open_own_log(n, op, &mut log, new_log)?;
         } else if self.cache.own.contains(&header.author) {
@@ -482,13 +482,14 @@ impl Batch<'_> {
     }
 
     /// Moves the log's row on by one op, whose own row is stored already.
-    fn enter_log(&mut self, log: &mut LogRow, op: &Op, place: &Place) -> Result<(), LogError> {
+    fn enter_log(&mut self, log: &mut LogRow, op: &Op, place: &Place, state: State) -> Result<(), LogError> {
         let header = &op.header;
         log.count += 1;
         log.branches += u64::from(place.occupied);
         log.branched |= !place.conflicts.is_empty();
         if header.seq > log.max_seq || (header.seq == log.max_seq && op.id < log.tip) {
             (log.max_seq, log.tip, log.tip_hlc) = (header.seq, op.id, header.hlc);
+            log.tip_settled = state.is_settled();
         }
         if header.seq == log.contiguous + 1 {
             log.contiguous = header.seq;

@@ -205,6 +205,10 @@ impl Heads {
         Ok(heads)
     }
 
+    pub(crate) fn get(&self, id: &OpId) -> Option<Hlc> {
+        self.now.get(id).copied()
+    }
+
     pub(crate) fn insert(&mut self, id: OpId, hlc: Hlc) {
         if self.now.insert(id, hlc).is_none() && !self.removed.remove(&id) {
             self.added.insert(id);
@@ -240,6 +244,8 @@ pub(crate) struct LogRow {
     pub(crate) contiguous: u64,
     pub(crate) tip: OpId,
     pub(crate) tip_hlc: Hlc,
+    /// The tip is known to be settled. `false` = look it up.
+    pub(crate) tip_settled: bool,
     pub(crate) branched: bool,
     pub(crate) branches: u64,
     /// Whether this store has it open for writing.
@@ -262,6 +268,7 @@ impl LogRow {
             contiguous: row::number(row, 3)?,
             tip: OpId(row::array(row, 4)?),
             tip_hlc: Hlc(row::number(row, 5)?),
+            tip_settled: false,
             branched: row.get(6)?,
             branches: row::number(row, 7)?,
             open: row.get(8)?,
@@ -282,6 +289,7 @@ impl LogRow {
             contiguous: 0,
             tip: OpId::ZERO,
             tip_hlc: Hlc::ZERO,
+            tip_settled: false,
             branched: false,
             branches: 0,
             open: false,

@@ -8,7 +8,7 @@
 //! Not here: storing (`append.rs`).
 
 use crate::append::Run;
-use crate::cache::{self, Known};
+use crate::cache::{self, Known, LogRow};
 use crate::{Batch, LogError, State, reads, row};
 use rusqlite::{Transaction, params};
 use std::collections::VecDeque;
@@ -77,15 +77,30 @@ pub(crate) fn control_of(op: &Op) -> Option<Control> {
 }
 
 impl Batch<'_> {
-    /// Looks at everything that an op depends on.
-    pub(crate) fn readiness(&mut self, n: i64, op: &Op) -> Result<Readiness, LogError> {
+    /// Looks at everything that an op depends on. `log`: its log, whose tip is the likeliest `prev`.
+    pub(crate) fn readiness(&mut self, n: i64, op: &Op, log: Option<&LogRow>) -> Result<Readiness, LogError> {
+        let conn = self.conn;
         let mut readiness = Readiness { waits: Vec::new(), floor: Hlc::ZERO };
         for id in op.header.depends_on() {
-            let known = cache::look_up(self.conn, &mut self.cache.recent, n, id)?;
-            if let Some(known) = known {
-                readiness.floor = readiness.floor.max(known.hlc);
+            let known = match log.filter(|log| log.tip_settled && log.tip == *id) {
+                Some(log) => Some((log.tip_hlc, true)),
+                None => {
+                    let heads = match self.conversation(&op.conversation())? {
+                        Some(entry) => entry.heads(conn)?.get(id),
+                        None => None,
+                    };
+                    match heads {
+                        Some(hlc) => Some((hlc, true)),
+                        None => {
+                            cache::look_up(conn, &mut self.cache.recent, n, id)?.map(|known| (known.hlc, known.settled))
+                        }
+                    }
+                }
+            };
+            if let Some((hlc, _)) = known {
+                readiness.floor = readiness.floor.max(hlc);
             }
-            if !known.is_some_and(|known| known.settled) {
+            if !known.is_some_and(|(_, settled)| settled) {
                 readiness.waits.push(*id);
             }
         }
@@ -180,7 +195,7 @@ impl Batch<'_> {
         run: &mut Run<'_>,
     ) -> Result<OpId, LogError> {
         let op = reads::load(self.conn, arrival)?.ok_or_else(|| LogError::damaged("an op that waits is not stored"))?;
-        let readiness = self.readiness(n, &op)?;
+        let readiness = self.readiness(n, &op, None)?;
         let state = if op.header.hlc > readiness.floor { State::Delivered } else { State::Void };
         self.set_state(arrival, state)?;
         self.cache.recent.put(&op.id, Known { conversation: n, hlc: op.header.hlc, settled: true });

@@ -293,6 +293,7 @@ pub struct Session {
 
     // Comparing.
     blocked: BTreeMap<ConversationId, Refusal>,
+    offered: BTreeSet<ConversationId>,
     retry_ms: u64,
     settled: Option<Settled>,
     peer_settled: Option<receiving::PeerSettled>,
@@ -346,6 +347,7 @@ impl Session {
             persisting_bytes: 0,
             persisting_decoded: 0,
             blocked: BTreeMap::new(),
+            offered: BTreeSet::new(),
             retry_ms: 0,
             settled: None,
             peer_settled: None,
@@ -552,7 +554,7 @@ impl Session {
         if !self.blocked.is_empty() && now_ms >= self.retry_ms {
             self.retry_ms = now_ms + RETRY_MS;
             if self.config.initiator && self.is_quiet() {
-                self.blocked.clear();
+                self.offered = core::mem::take(&mut self.blocked).into_keys().collect();
                 self.stuck = 0;
                 self.start_round(ctx)?;
             }

@@ -25,6 +25,8 @@ use tombolo_model::DeviceId;
 const INBOX: usize = 4_096;
 /// Connections that the system may hold until they are taken in.
 const BACKLOG: u32 = 1_024;
+/// Files that are not connections: database, log, listener, certificates, with room to spare.
+const OTHER_FILES: usize = 64;
 /// Parts of a stop; together below five seconds.
 const STOP_STORE: Duration = Duration::from_millis(2_500);
 const STOP_SOCKETS: Duration = Duration::from_millis(1_500);
@@ -49,8 +51,9 @@ impl Relay {
     ///
     /// # Errors
     /// [`RelayError`]: nothing runs.
-    pub async fn start(place: &Place, config: Config) -> Result<Self, RelayError> {
+    pub async fn start(place: &Place, mut config: Config) -> Result<Self, RelayError> {
         config.check()?;
+        fit_open_files(&mut config);
         let wanted = config.address()?;
         let tls = match &config.tls {
             Some(files) => Some((files.clone(), RustlsConfig::from_config(tls::load(files)?))),
@@ -230,6 +233,21 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Every connection is an open file. Where this process may open fewer than there may be connections, the bound is
+/// lowered: it is kept by making room, which the system's own bound is not.
+fn fit_open_files(config: &mut Config) {
+    // Only Linux says it in a file; elsewhere the bound stays as configured.
+    let Ok(text) = std::fs::read_to_string("/proc/self/limits") else { return };
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let Some(Ok(files)) = line.and_then(|rest| rest.split_whitespace().next()).map(str::parse::<usize>) else { return };
+    let room = files.saturating_sub(OTHER_FILES).max(1);
+    if config.limits.connections > room {
+        let wanted = config.limits.connections;
+        tracing::warn!(wanted, possible = room, "this user may open too few files (ulimit -n): fewer connections");
+        config.limits.connections = room;
+    }
 }
 
 /// The owner thread's whole life.

@@ -12,4 +12,5 @@ mod pages;
 mod repair;
 mod sealed;
 mod timeline;
+mod speed_tmp;
 mod world;

@@ -21,6 +21,7 @@ fn said(name: &str, text: &str, time_ms: u64) -> Message {
         time_ms,
         state: MessageState::Received,
         late: false,
+        came_ms: 0,
         own: false,
         cursor: "00".into(),
     }

@@ -79,8 +79,8 @@ impl Node {
 
     fn show(&self, conversation: &ConversationId, page: Vec<tombolo_store::Message>) -> Result<Vec<Message>, Error> {
         let names = tombolo_store::names(self.log(), conversation)?;
-        let peers = self.log().peers()?;
-        let held = |arrival: u64| peers.iter().filter(|peer| peer.acked >= arrival).count() as u64;
+        let holders = self.holders(conversation)?;
+        let held = |arrival: u64| holders.iter().filter(|acked| **acked >= arrival).count() as u64;
         Ok(page
             .into_iter()
             .map(|message| {
@@ -108,11 +108,26 @@ impl Node {
                     time_ms: message.time_ms(),
                     state,
                     late: message.late.is_some(),
+                    came_ms: message.late.map_or(0, |late| late.came_ms),
                     own,
                     cursor: message.place.to_string(),
                 }
             })
             .collect())
+    }
+
+    /// How far each replica that keeps this conversation has acknowledged our order of arrival. A position alone says
+    /// nothing: it covers only what that replica may see, so only those count that were proven equal here before, and
+    /// have lost nothing since.
+    fn holders(&self, conversation: &ConversationId) -> Result<Vec<u64>, Error> {
+        let mut holders = Vec::new();
+        for proven in self.log().proven(conversation)? {
+            let acked = self.log().peer(&proven.peer)?.map_or(0, |peer| peer.acked);
+            if acked >= proven.position {
+                holders.push(acked);
+            }
+        }
+        Ok(holders)
     }
 
     pub(super) fn title(&self, conversation: &ConversationId, kind: Option<Kind>) -> Result<String, Error> {

@@ -130,15 +130,19 @@ impl Session {
             }
         };
         let usable = self.config.tools.cursor;
+        let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
+        let acked = ctx.source.acked(&self.peer).map_err(local)?;
+        // The peer's store is older than what it acknowledged, or than what was read of it: it was restored.
+        let older = known.unwrap_or(0) < acked
+            || read.is_some_and(|read| read.incarnation != theirs.incarnation || read.position > theirs.position);
+        if older || (resume.read.is_some() && known.is_none()) {
+            self.out.push_back(Output::AcksLost);
+        }
         if equal {
             // The sets are equal, whatever the cursors say: nothing has to travel, not even a frame more.
             self.sent_position = cursor.position;
-            let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
             if read != Some(theirs) {
                 self.out.push_back(Output::Remember(theirs));
-            }
-            if resume.read.is_some() && known.is_none() {
-                self.out.push_back(Output::AcksLost);
             }
             self.told_equal = true;
             self.prove_equal(cursor.position, count, conversations);
@@ -146,24 +150,19 @@ impl Session {
             self.sent_position = position;
             // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
             // lies between what it acknowledged and its cursor counts once both are proven equal.
-            self.owes = ctx.source.acked(&self.peer).map_err(local)? < position;
+            self.owes = older || acked < position;
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
                     self.add_job(Job::granted(conversation));
                 }
             }
         } else if resume.count == 0 && usable {
-            if resume.read.is_some() {
-                self.out.push_back(Output::AcksLost);
-            }
             self.sent_position = 0;
+            self.owes = older;
         } else {
-            if resume.read.is_some() {
-                self.out.push_back(Output::AcksLost);
-            }
             self.sent_position = cursor.position;
+            self.owes = true;
         }
-        let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
         // A direction is streamed when its reader's cursor fits or its reader has nothing; otherwise, if its writer has
         // something, only a search can tell what is missing.
         let unstreamed = |read: bool, reader_count: u64, writer_count: u64| {
@@ -189,6 +188,7 @@ impl Session {
         self.stuck = 0;
         self.round_proven = self.round;
         self.owes &= !self.blocked.is_empty();
+        self.told_equal |= self.settled.as_ref().is_some_and(|mine| mine.position == position);
         self.claimed_equal = false;
         self.attempts.clear();
         self.differing.clear();

@@ -63,6 +63,12 @@ impl Session {
                 roots.push(Root { conversation, count: summary.count, tag: self.tag(&summary.proof, true) });
             }
         }
+        // What was held back is named even if nothing of it is here: the responder holds it back until then.
+        for conversation in core::mem::take(&mut self.offered) {
+            if roots.len() < ROOTS_MAX && roots.iter().all(|root| root.conversation != conversation) {
+                roots.push(Root { conversation, count: 0, tag: [0; 8] });
+            }
+        }
         self.awaiting_differ = true;
         self.ask(&Frame::Roots(roots));
         Ok(())
@@ -129,8 +135,14 @@ impl Session {
         let mut named = BTreeSet::new();
         for difference in differences {
             let conversation = difference.conversation;
-            if named.insert(conversation) && self.may_see(&conversation, ctx)? && !self.blocked.contains_key(&conversation) {
+            if !named.insert(conversation) || self.blocked.contains_key(&conversation) {
+                continue;
+            }
+            if self.may_see(&conversation, ctx)? {
                 self.search(difference, ctx)?;
+            } else if difference.count > 0 {
+                // The peer says that we may see it, and we have never heard of it.
+                self.ask(&Frame::Want { conversation, tool: Tool::Heights, wanted: Wanted::All });
             }
         }
         Ok(())

@@ -300,7 +300,10 @@ impl Session {
             round: self.round,
         };
         let said = self.settled.as_ref().map_or_else(
-            || self.proven.is_some() && self.last_batch == 0 && self.last_received == 0 && self.round == 0,
+            || {
+                let nothing_moved = self.last_batch == 0 && self.last_received == 0 && self.round == 0;
+                self.proven.is_some() && nothing_moved && self.peer_settled.is_none()
+            },
             |last| *last == settled,
         );
         if said {

@@ -11,6 +11,9 @@ use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::sketch::Sketch;
 use tombolo_proto::source::{Arrivals, Cursor, Height, Run, Source, Summary};
 
+/// Seqs and ids, log by log.
+type Logs = BTreeMap<(DeviceId, LogId), BTreeSet<(u64, OpId)>>;
+
 /// Ops, in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
@@ -18,6 +21,7 @@ pub(crate) struct Memory {
     order: Vec<(Op, Option<DeviceId>)>,
     chains: Vec<Chain>,
     places: BTreeMap<OpId, usize>,
+    index: BTreeMap<ConversationId, Logs>,
     pub(crate) cursors: BTreeMap<DeviceId, Cursor>,
     pub(crate) acked: BTreeMap<DeviceId, u64>,
     /// Conversations that the peer may see, beside those held, and those that it may not.
@@ -39,6 +43,9 @@ impl Memory {
         self.places.insert(op.id, self.order.len());
         self.chains.push(self.chains[self.order.len()].next(&op.id));
         self.order.push((op.clone(), from));
+        let name = (op.header.author, op.header.log);
+        let logs = self.index.entry(op.conversation()).or_default();
+        logs.entry(name).or_default().insert((op.header.seq, op.id));
         self.proofs.borrow_mut().remove(&op.conversation());
         true
     }
@@ -87,19 +94,17 @@ impl Memory {
         new
     }
 
-    fn of(&self, conversation: &ConversationId) -> impl Iterator<Item = &Op> {
-        self.order.iter().map(|(op, _)| op).filter(move |op| op.conversation() == *conversation)
+    fn op(&self, id: &OpId) -> &Op {
+        &self.order[self.places[id]].0
     }
 
-    fn logs(&self, conversation: &ConversationId) -> BTreeMap<(DeviceId, LogId), Vec<&Op>> {
-        let mut logs: BTreeMap<_, Vec<&Op>> = BTreeMap::new();
-        for op in self.of(conversation) {
-            logs.entry((op.header.author, op.header.log)).or_default().push(op);
-        }
-        for ops in logs.values_mut() {
-            ops.sort_by_key(|op| (op.header.seq, op.id));
-        }
-        logs
+    fn logs(&self, conversation: &ConversationId) -> impl Iterator<Item = ((DeviceId, LogId), Vec<&Op>)> {
+        let ops = |ids: &BTreeSet<(u64, OpId)>| ids.iter().map(|(_, id)| self.op(id)).collect();
+        self.index.get(conversation).into_iter().flatten().map(move |(name, ids)| (*name, ops(ids)))
+    }
+
+    fn of(&self, conversation: &ConversationId) -> impl Iterator<Item = &Op> {
+        self.logs(conversation).flat_map(|(_, ops)| ops)
     }
 
     /// What is held, log by log.
@@ -116,7 +121,7 @@ impl Memory {
             }
             Held { author, log, intervals }
         };
-        self.logs(conversation).into_iter().map(held).collect()
+        self.logs(conversation).map(held).collect()
     }
 
     fn page<'a>(&'a self, at: impl Iterator<Item = (usize, &'a Op)>, bytes_max: usize, end: u64) -> Arrivals {
@@ -164,7 +169,7 @@ impl Source for Memory {
     }
 
     fn shared(&self, _: &DeviceId) -> Result<Vec<(ConversationId, u64)>, Infallible> {
-        let mut shared: BTreeSet<ConversationId> = self.order.iter().map(|(op, _)| op.conversation()).collect();
+        let mut shared: BTreeSet<ConversationId> = self.index.keys().copied().collect();
         shared.extend(&self.also);
         Ok(shared.difference(&self.hidden).map(|id| (*id, 0)).collect())
     }
@@ -209,7 +214,7 @@ impl Source for Memory {
             let whole = ops.iter().enumerate().take_while(|(at, op)| op.header.seq == *at as u64 + 1).count();
             Height { log, height: whole as u64, ragged: whole < ops.len() || is_branched(&ops) }
         };
-        let mut heights: Vec<Height> = self.logs(conversation).into_iter().map(height).collect();
+        let mut heights: Vec<Height> = self.logs(conversation).map(height).collect();
         heights.sort_by_key(|height| height.log);
         Ok(heights)
     }
@@ -238,15 +243,13 @@ impl Source for Memory {
         log: &LogId,
         seq: u64,
     ) -> Result<Vec<Op>, Infallible> {
-        let logs = self.logs(conversation);
-        let mut vouchers = Vec::new();
-        for op in logs.get(&(*author, *log)).into_iter().flatten().filter(|op| op.header.seq > seq).take(64) {
-            vouchers.push((*op).clone());
-            if op.signature.is_some() && !is_branched(&logs[&(*author, *log)]) {
-                break;
-            }
-        }
-        Ok(vouchers)
+        let Some(ids) = self.index.get(conversation).and_then(|logs| logs.get(&(*author, *log))) else {
+            return Ok(Vec::new());
+        };
+        let ops: Vec<&Op> = ids.range((seq + 1, OpId::ZERO)..).take(64).map(|(_, id)| self.op(id)).collect();
+        let branched = is_branched(&ids.iter().map(|(_, id)| self.op(id)).collect::<Vec<_>>());
+        let signed = ops.iter().position(|op| op.signature.is_some() && !branched);
+        Ok(ops.into_iter().take(signed.map_or(64, |at| at + 1)).cloned().collect())
     }
 
     fn sketch(&self, conversation: &ConversationId, cells: usize) -> Result<Sketch, Infallible> {

@@ -131,11 +131,11 @@ fn what_is_written_meanwhile_is_pushed_and_proven_again() {
     for turn in 0..40 {
         let side = turn % 2;
         let op = writing.op();
+        let before = [world.sides[0].proven, world.sides[1].proven];
         world.sides[side].memory.take(&op, None);
         world.input(side, tombolo_proto::Input::Changed);
         world.run();
         assert!(world.sides[1 - side].memory.ids().contains(&op.id), "pushed at once");
-        let before = [world.sides[0].proven, world.sides[1].proven];
         world.pass(1_100);
         for (side, before) in before.iter().enumerate() {
             assert!(world.sides[side].proven > *before, "turn {turn}: side {side} does not know that both are equal");
