@@ -196,7 +196,7 @@ impl Node {
         let genesis =
             Control::Genesis { certificate: self.certificate(), kind, salt, relays: self.identity.relays.clone() };
         let fresh_log = LogId(self.random());
-        let written = self.replica.write(None, &[Draft::Clear(genesis)], fresh_log, now)?;
+        let written = self.replica.write(None, &[Draft::Clear(Box::new(genesis))], fresh_log, now)?;
         let Some(first) = written.first() else { return Err(Error::stopped()) };
         let conversation = first.conversation;
         let secret = secrets::derive(&self.identity.storage, &salt);
@@ -246,7 +246,7 @@ impl Node {
         let key = InviteKey::from_seed(self.random());
         let invite = Control::Invite { key: key.public(), uses, expires_ms };
         let fresh_log = LogId(self.random());
-        let written = self.replica.write(Some(conversation), &[Draft::Clear(invite)], fresh_log, now)?;
+        let written = self.replica.write(Some(conversation), &[Draft::Clear(Box::new(invite))], fresh_log, now)?;
         let Some(op) = written.first() else { return Err(Error::stopped()) };
         let mut relays = self.log().relays(&conversation)?;
         for relay in &mut relays {
@@ -337,7 +337,7 @@ impl Node {
         for row in self.log().conversations()? {
             if self.log().invites(&row.id)?.iter().any(|invite| invite.key == *key) {
                 let fresh_log = LogId(self.random());
-                let revoke = Draft::Clear(Control::Revoke { key: *key });
+                let revoke = Draft::Clear(Box::new(Control::Revoke { key: *key }));
                 self.replica.write(Some(row.id), &[revoke], fresh_log, now)?;
                 return Ok(row.id);
             }
@@ -456,7 +456,7 @@ impl Node {
     /// Those of the store.
     pub fn add_relay(&mut self, conversation: ConversationId, relay: RelayAddress, now: Now) -> Result<(), Error> {
         let fresh_log = LogId(self.random());
-        let relays = Draft::Clear(Control::Relays { add: vec![relay] });
+        let relays = Draft::Clear(Box::new(Control::Relays { add: vec![relay] }));
         self.replica.write(Some(conversation), &[relays], fresh_log, now)?;
         Ok(())
     }

@@ -83,6 +83,10 @@ impl Batch<'_> {
         via: Via,
         run: &Run<'_>,
     ) -> Result<Verdict, LogError> {
+        // Whoever was refused once and came in by another invitation brings that first join, too, and what follows it.
+        if roster::is_member_of(self.conn, n, &op.header.author, &certificate.account())? {
+            return Ok(Verdict::Authorised);
+        }
         let Some(terms) = roster::invite_terms(self.conn, n, invite)? else { return Ok(Verdict::Stranger) };
         let expired = |at_ms: u64| terms.expires_ms.is_some_and(|expires_ms| at_ms > expires_ms);
         let too_late = expired(op.header.hlc.ms());

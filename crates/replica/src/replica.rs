@@ -239,6 +239,7 @@ impl<F: Fold> Replica<F> {
     /// A transport is gone.
     pub fn disconnected(&mut self, conn: ConnId) {
         self.conns.remove(&conn);
+        self.memory.forget_conn(conn.0);
         self.queued.retain(|queued| queued.conn != conn);
     }
 

@@ -31,15 +31,23 @@ pub(crate) struct Kept {
     pub(crate) dirty: bool,
 }
 
+/// Conversations of a connection, each with the arrival at which the peer gained access.
+type Shared = Rc<Vec<(ConversationId, u64)>>;
+
 /// What is worth remembering between questions. Never the truth: everything can be dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) sketches: RefCell<BTreeMap<ConversationId, Kept>>,
     authors: RefCell<BTreeMap<(ConversationId, LogId), Vec<DeviceId>>>,
-    shared: RefCell<BTreeMap<(u64, DeviceId), Rc<Vec<(ConversationId, u64)>>>>,
+    shared: RefCell<BTreeMap<(u64, DeviceId), Shared>>,
 }
 
 impl Memory {
+    /// A connection is gone.
+    pub(crate) fn forget_conn(&self, conn: u64) {
+        self.shared.borrow_mut().retain(|(of, _), _| *of != conn);
+    }
+
     /// Membership, relays or conversations have changed.
     pub(crate) fn forget_shared(&self) {
         self.shared.borrow_mut().clear();
@@ -57,7 +65,7 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    fn shared_list(&self, peer: &DeviceId) -> Result<Rc<Vec<(ConversationId, u64)>>, LogError> {
+    fn shared_list(&self, peer: &DeviceId) -> Result<Shared, LogError> {
         if let Some(list) = self.memory.shared.borrow().get(&(self.conn, *peer)) {
             return Ok(Rc::clone(list));
         }
@@ -227,7 +235,7 @@ impl Source for View<'_> {
             bytes += op.header.body_len as usize;
             bytes <= bytes_max
         });
-        let keep = fits.count().max(1).min(OPS_PER_BATCH);
+        let keep = fits.count().clamp(1, OPS_PER_BATCH);
         found.truncate(keep);
         Ok(found)
     }

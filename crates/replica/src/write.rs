@@ -14,7 +14,7 @@ use tombolo_proto::session::Now;
 /// What to write.
 pub enum Draft<'a> {
     /// A control op: its body is readable by relays.
-    Clear(Control),
+    Clear(Box<Control>),
     /// A content op: sealed once the header is known.
     Sealed {
         /// Length of the sealed body in **bytes**.
@@ -107,7 +107,7 @@ impl<F: Fold> Replica<F> {
             let class = if matches!(draft, Draft::Clear(_)) { Class::Control } else { Class::Content };
             let mut header = self.header(&mut place, named, class, now);
             let (body, control) = match draft {
-                Draft::Clear(control) => (control.to_bytes(), Some(control.clone())),
+                Draft::Clear(control) => (control.to_bytes(), Some(control.as_ref().clone())),
                 Draft::Sealed { len, seal } => {
                     header.body_len = u32::try_from(*len).unwrap_or(u32::MAX);
                     (seal(&header).map_err(WriteError::Seal)?, None)

@@ -82,6 +82,7 @@ impl Bug {
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 salted proof");
         hasher.update(&wire.nonces[1 - side]);
         hasher.update(&wire.nonces[side]);
+        hasher.update(&[u8::from(side == 1)]);
         hasher.update(&proof.0);
         settled.proof = Proof(*hasher.finalize().as_bytes());
         *frame = Frame::Settled(settled).to_bytes();

@@ -7,7 +7,7 @@ use tombolo_client::{ConversationId, DeviceId, Entropy, Error, Identity, Node, O
 use tombolo_identity::{AccountKey, DeviceKey};
 use tombolo_model::RelayAddress;
 use tombolo_oplog::{Log, LogError, NoFold, Open, Reader};
-use tombolo_replica::{ConnId, ConnState, Link, Now, Output, Replica, Stats};
+use tombolo_replica::{ConnId, ConnState, Link, Now, Output, Replica};
 use tombolo_seal::StorageKey;
 use tombolo_testkit::disk::Disk;
 use tombolo_testkit::rng::Rng;
@@ -89,10 +89,6 @@ impl Body {
 
     pub(super) fn state(&mut self, conn: ConnId) -> Option<ConnState> {
         replica!(self, replica => replica.state(conn).ok().flatten())
-    }
-
-    pub(super) fn stats(&mut self, conn: ConnId) -> Option<Stats> {
-        replica!(self, replica => replica.stats(conn))
     }
 
     fn close(self) -> Result<(), String> {

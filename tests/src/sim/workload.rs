@@ -122,8 +122,10 @@ impl World {
         let invitation = self.oracle.letters[letter].invitation.clone();
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
         let accepted = node.accept(&invitation, now);
-        // Noted in any case: a failing disk may have kept it.
-        self.oracle.accepted.entry((invitation.conversation, device)).or_default().insert(letter);
+        // A failing disk may have kept it.
+        if accepted.as_ref().map_or_else(|error| error.code() != "member", |_| true) {
+            self.oracle.accepted.entry((invitation.conversation, device)).or_default().insert(letter);
+        }
         if self.took(device, accepted, &["member"])?.is_some() {
             let name = self.machines[device].name.clone();
             self.trace.note(self.now_ms, format_args!("{name} accepts an invitation to {}", invitation.conversation.short()));

@@ -1,7 +1,8 @@
 //! To a relay: one WebSocket, one frame a binary message, path `/v1/sync`.
 //!
-//! TLS is ours (one configuration for everything), not the WebSocket library's. The binding is empty: a relay may stand
-//! behind a proxy that ends TLS, so both ends share nothing of that channel; the session pins the relay's key instead.
+//! TLS is ours (one configuration for everything), not the WebSocket library's. Where the relay ends TLS itself, keying
+//! material of the TLS connection is the binding; behind a proxy that ends TLS both ends share nothing of that channel,
+//! and the binding is empty: the session pins the relay's key in either case.
 
 use super::counted::Counted;
 use super::tls::Tls;
@@ -15,7 +16,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -24,6 +26,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// Where relays speak the protocol.
 pub const PATH: &str = "/v1/sync";
+
+/// Name of the keying material that ties a session to its TLS connection (RFC 5705).
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-tombolo-session";
+/// Offered with TLS; a relay that ends TLS itself answers with the same.
+const BINDING: &str = "tombolo-binding";
+const TLS_EXPORTER: HeaderValue = HeaderValue::from_static("tls-exporter");
 
 /// **Bytes** read at once; the library allocates them for every connection.
 const READ_BYTES: usize = 32 * 1024;
@@ -98,15 +106,32 @@ impl Target {
         tcp.set_nodelay(true).map_err(unreachable)?;
         let remote = tcp.peer_addr().ok();
         let (tcp, counters) = Counted::new(tcp);
-        let socket: Box<dyn Socket> = if self.tls { Box::new(self.encrypt(tcp, tls).await?) } else { Box::new(tcp) };
+        let mut exported = Vec::new();
+        let socket: Box<dyn Socket> = if self.tls {
+            let stream = self.encrypt(tcp, tls).await?;
+            exported = stream.get_ref().1.export_keying_material(vec![0; 32], EXPORTER_LABEL, None).unwrap_or_default();
+            Box::new(stream)
+        } else {
+            Box::new(tcp)
+        };
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX));
-        let upgraded = client_async_with_config(self.request.clone(), socket, Some(config)).await;
-        let (stream, _response) = upgraded.map_err(|error| self.not_upgraded(error))?;
+        let request = self.request.clone().into_client_request().map(|mut request| {
+            if !exported.is_empty() {
+                request.headers_mut().insert(BINDING, TLS_EXPORTER);
+            }
+            request
+        });
+        let request = request.map_err(|error| self.not_upgraded(error))?;
+        let upgraded = client_async_with_config(request, socket, Some(config)).await;
+        let (stream, response) = upgraded.map_err(|error| self.not_upgraded(error))?;
+        if response.headers().get(BINDING) != Some(&TLS_EXPORTER) {
+            exported.clear();
+        }
         let (to, from) = stream.split();
-        let about = About { binding: Vec::new(), counters, remote };
+        let about = About { binding: exported, counters, remote };
         Ok(Transport::new(SendHalf::Ws(Sending { to }), ReceiveHalf::Ws(Receiving { from }), about))
     }
 

@@ -145,7 +145,7 @@ impl Session {
                 self.out.push_back(Output::Remember(theirs));
             }
             self.told_equal = true;
-            self.prove_equal(cursor.position, count, conversations);
+            self.prove_equal(cursor.position, proof, count, conversations);
         } else if let Some(position) = known.filter(|_| usable) {
             self.sent_position = position;
             // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
@@ -181,10 +181,12 @@ impl Session {
     pub(super) fn prove_equal(
         &mut self,
         position: u64,
+        proof: Proof,
         count: u64,
         conversations: Vec<tombolo_model::ConversationId>,
     ) {
         self.proven = Some(position);
+        self.proven_proof = proof;
         self.stuck = 0;
         self.round_proven = self.round;
         self.owes &= !self.blocked.is_empty();

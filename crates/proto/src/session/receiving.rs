@@ -126,7 +126,7 @@ impl Session {
         let position = ctx.source.cursor().map_err(local)?.position;
         if self.salted(&proof, false) == settled.proof {
             if self.proven != Some(position) || self.settled.as_ref().is_none_or(|mine| mine.position != position) {
-                self.prove_equal(position, count, conversations);
+                self.prove_equal(position, proof, count, conversations);
             }
             return Ok(());
         }

@@ -97,7 +97,8 @@ impl Session {
         if self.phase != Phase::Running {
             return Ok(());
         }
-        let window = self.peer_hello.as_ref().map_or(0, |hello| hello.window_bytes);
+        // A greedy peer may grant more than is wise to have on the way.
+        let window = self.peer_hello.as_ref().map_or(0, |hello| hello.window_bytes.min(crate::limit::WINDOW_BYTES));
         while self.in_flight_bytes < window && self.in_flight.len() < WINDOW_BATCHES {
             if let Some(job) = self.take_job() {
                 self.run_job(job, ctx)?;
@@ -302,7 +303,7 @@ impl Session {
         let said = self.settled.as_ref().map_or_else(
             || {
                 let nothing_moved = self.last_batch == 0 && self.last_received == 0 && self.round == 0;
-                self.proven.is_some() && nothing_moved && self.peer_settled.is_none()
+                self.proven.is_some() && proof == self.proven_proof && nothing_moved && self.peer_settled.is_none()
             },
             |last| *last == settled,
         );

@@ -160,7 +160,8 @@ fn more_than_eight_differences_in_one_long_session_are_all_found() {
         for _ in 0..3 {
             world.pass(1_100);
         }
-        assert_eq!(world.sides[0].memory.ids(), world.sides[1].memory.ids(), "turn {turn}");
+        let sent = world.sides.each_ref().map(|side| side.sent.clone());
+        assert_eq!(world.sides[0].memory.ids(), world.sides[1].memory.ids(), "turn {turn}: {sent:?}");
     }
     world.assert_converged();
 }

@@ -126,7 +126,7 @@ impl Device {
     pub(crate) fn found(&mut self, salt: u8) -> ConversationId {
         let certificate = self.account.certify(self.replica.device(), 1);
         let genesis = Control::Genesis { certificate, kind: Kind::Group, salt: [salt; 16], relays: Vec::new() };
-        self.write(None, &[Draft::Clear(genesis)])[0].conversation
+        self.write(None, &[Draft::Clear(Box::new(genesis))])[0].conversation
     }
 
     /// Writes `count` sealed bodies of `bytes` bytes; a relay cannot tell them from any others.
@@ -142,7 +142,7 @@ impl Device {
     pub(crate) fn invite(&mut self, conversation: ConversationId) -> Invited {
         let key = InviteKey::from_seed([self.seed + 50; 32]);
         let invite = Control::Invite { key: key.public(), uses: 100, expires_ms: 0 };
-        let written = self.write(Some(conversation), &[Draft::Clear(invite)])[0];
+        let written = self.write(Some(conversation), &[Draft::Clear(Box::new(invite))])[0];
         Invited { conversation, key, op: (written.id, written.hlc) }
     }
 
