@@ -186,10 +186,23 @@ pub struct Running {
 impl Running {
     /// Feeds a child (all pipes set) and begins to read it.
     #[must_use]
-    pub fn of(mut child: Child, input: Vec<u8>) -> Self {
+    pub fn of(child: Child, input: Vec<u8>) -> Self {
+        Self::fed(child, vec![input], Duration::ZERO)
+    }
+
+    /// As [`Running::of`], with a pause after every part of the input.
+    #[must_use]
+    pub fn fed(mut child: Child, input: Vec<Vec<u8>>, pause: Duration) -> Self {
         if let Some(mut stdin) = child.stdin.take() {
-            // A child that is killed closes its end; what it has not read is of no interest then.
-            thread::spawn(move || stdin.write_all(&input));
+            thread::spawn(move || {
+                for part in input {
+                    // A child that is killed closes its end; what it has not read is of no interest then.
+                    if stdin.write_all(&part).and_then(|()| stdin.flush()).is_err() {
+                        return;
+                    }
+                    thread::sleep(pause);
+                }
+            });
         }
         let (to, lines) = mpsc::channel();
         if let Some(out) = child.stdout.take() {

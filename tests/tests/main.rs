@@ -1,6 +1,9 @@
 //! Integration tests of the whole path without processes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod binaries;
+mod canary;
 mod first_path;
 mod golden;
+mod relays;
 mod sockets;

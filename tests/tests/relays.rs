@@ -425,7 +425,7 @@ fn a_newcomer_waits_until_any_member_brings_the_conversation() {
     let mut cleo = person(folder.path(), 13, &[]);
     cleo.accept(&invitation, clock.now()).unwrap();
     let conn = ConnId(clock.0);
-    let (one, two, now) = (clock.link(true, Scope::Members), clock.link(false, Scope::Members), clock.now());
+    let (one, two, now) = (clock.link(true, Scope::Dialled), clock.link(false, Scope::Members), clock.now());
     pair::run((cleo.replica(), one), (bob.replica(), two), conn, now);
     let state = cleo.replica().state(conn).unwrap().unwrap();
     assert!(state.proven && state.blocked.is_empty(), "{state:?}");

@@ -4,6 +4,7 @@ use std::time::Instant;
 use tombolo_oplog::{Incoming, NoFold};
 use tombolo_oplog::rusqlite::{Connection, params};
 use tombolo_store::{page, unread};
+fn cpu() -> f64 { let s = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap(); s.split(' ').next().unwrap().parse::<f64>().unwrap()/1e9 }
 #[test]
 fn speed() {
     let mut group = Group::new(1);
@@ -15,7 +16,7 @@ fn speed() {
         let conn = Connection::open(dir.path().join("x")).unwrap();
         let _: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0)).unwrap();
         conn.execute_batch("PRAGMA synchronous=FULL; CREATE TABLE t (n INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c INTEGER, id BLOB, chain BLOB, sig BLOB, body BLOB)").unwrap();
-        let t = Instant::now();
+        let t = Instant::now(); let c0=cpu();
         for some in ops.chunks(5000) {
             conn.execute_batch("BEGIN IMMEDIATE").unwrap();
             {
@@ -24,12 +25,12 @@ fn speed() {
             }
             conn.execute_batch("COMMIT").unwrap();
         }
-        println!("raw {:?}", t.elapsed());
+        println!("raw {:?} cpu {:.3}", t.elapsed(), cpu()-c0);
     }
     for fold in [false, true, false, true] {
         let mut store = Store::of(&group);
         store.log.connection().unwrap().execute_batch("PRAGMA synchronous = FULL").unwrap();
-        let mut spent = std::time::Duration::ZERO;
+        let mut spent = std::time::Duration::ZERO; let c0 = cpu();
         for some in ops.chunks(5000) {
             let some = some.to_vec();
             let t = Instant::now();
@@ -39,7 +40,7 @@ fn speed() {
             batch.commit().unwrap();
             spent += t.elapsed();
         }
-        println!("fold {fold}: {:?}", spent);
+        println!("fold {fold}: {:?} cpu {:.3}", spent, cpu()-c0);
         if fold {
             let t = Instant::now();
             let p = page(&store.log, &group.conversation, None, 50).unwrap();

@@ -105,10 +105,15 @@ impl<'a> World<'a> {
             })
             .collect();
         let conversation = self.conversation.clone();
-        let mut running = self.spawn(who, &["send", &conversation, "-"], texts.join("\n") + "\n")?;
+        // Now all at once, in one transaction, now one by one.
+        let input = texts.iter().map(|text| format!("{text}\n").into_bytes()).collect();
+        let pause = Duration::from_micros(if self.rng.chance(300) { 0 } else { self.rng.range(100..3_000) });
+        let child = self.people[who].command(&["send", &conversation, "-"]).spawn();
+        let child = child.map_err(|error| format!("`tombolo send` does not start: {error}"))?;
+        let mut running = Running::fed(child, input, pause);
         if self.rng.chance(500) {
             running.line(STUCK);
-            std::thread::sleep(Duration::from_micros(self.rng.range(0..8_000)));
+            std::thread::sleep(Duration::from_micros(self.rng.range(0..30_000)));
         } else {
             std::thread::sleep(self.delay());
         }
@@ -162,17 +167,26 @@ impl<'a> World<'a> {
             lines.push(text);
         }
         let conversation = self.conversation.clone();
-        let mut running = self.spawn(who, &["import", &conversation, "-"], input)?;
+        let mut running = self.spawn(who, &["import", &conversation, "-"], input.clone())?;
         std::thread::sleep(self.delay());
-        let hit = running.kill();
-        let called = running.finish();
-        if called.lines.is_empty() {
-            self.tally.hits.import += u64::from(hit);
+        if running.kill() {
+            self.tally.hits.import += 1;
         } else {
             self.tally.missed += 1;
-            self.tally.imported += lines.len() as u64;
-            self.imported.extend(lines);
         }
+        let called = running.finish();
+        if called.lines.is_empty() && self.rng.chance(500) {
+            // Once more, undisturbed: what was there already is skipped, the rest comes.
+            let rows = self.people[who].call_with(&["import", &conversation, "-"], &input)?;
+            let number = |field: &str| rows.first().and_then(|row| row[field].as_u64()).unwrap_or(0);
+            if number("imported") + number("skipped") != lines.len() as u64 {
+                return Err(format!("{} lines were imported again, and it says {rows:?}", lines.len()));
+            }
+        } else if called.lines.is_empty() {
+            return Ok(());
+        }
+        self.tally.imported += lines.len() as u64;
+        self.imported.extend(lines);
         Ok(())
     }
 
@@ -258,6 +272,10 @@ impl<'a> World<'a> {
                 return Err(format!("message {id} was sent as `{text}` and is `{:?}`", there.get(id)));
             }
             let texts: BTreeSet<&String> = there.values().collect();
+            // Every text is written once, so none may be shown twice.
+            if texts.len() != rows.len() {
+                return Err(format!("{} messages are shown, {} of them differ", rows.len(), texts.len()));
+            }
             if let Some(text) = self.imported.iter().find(|text| !texts.contains(text)) {
                 return Err(format!("the import said that it was done, but `{text}` is gone"));
             }

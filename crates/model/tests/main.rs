@@ -1,0 +1,6 @@
+//! Properties of the model: one form per header, ids that depend on everything, laws of merging, causal order, digests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod digests;
+mod header;
+mod order;
