@@ -113,7 +113,7 @@ fn an_xor_fingerprint_is_forged_by_elimination_and_a_sum_is_not() {
     // Rows: an id reduced by earlier ones, and which ids it is made of.
     let mut rows: Vec<([u8; 32], BTreeSet<u64>, usize)> = Vec::new();
     let mut number = 0;
-    let mut reduce = |mut value: [u8; 32], mut made: BTreeSet<u64>, rows: &[([u8; 32], BTreeSet<u64>, usize)]| {
+    let reduce = |mut value: [u8; 32], mut made: BTreeSet<u64>, rows: &[([u8; 32], BTreeSet<u64>, usize)]| {
         for (row, of, lead) in rows {
             if bit(&value, *lead) {
                 value = xor(&value, row);

@@ -9,7 +9,7 @@ use crate::view::{Memory, View};
 use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_identity::{DeviceKey, Strict, verify_batch};
-use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId};
+use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId};
 use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, Reason};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
@@ -138,6 +138,7 @@ pub struct Replica<F: Fold> {
     pub(crate) marks: Marks,
     marks_since_ms: Option<u64>,
     pub(crate) memory: Memory,
+    fleeting: Fleeting,
     pub(crate) out: VecDeque<Output>,
 }
 
@@ -164,6 +165,7 @@ impl<F: Fold> Replica<F> {
             marks: Marks::default(),
             marks_since_ms: None,
             memory: Memory::default(),
+            fleeting: Fleeting::default(),
             out: VecDeque::new(),
         }
     }
@@ -255,6 +257,7 @@ impl<F: Fold> Replica<F> {
 
     /// Something fleeting, to everybody connected who may see the conversation.
     pub fn presence(&mut self, conversation: ConversationId, payload: &[u8], now: Now) {
+        self.fleeting.is_new(payload);
         self.spread(None, conversation, payload, now);
     }
 
@@ -410,6 +413,10 @@ impl<F: Fold> Replica<F> {
                     Event::Refused { conn: id, conversation, refusal, by_peer }
                 }
                 session::Output::Presence { conversation, payload } => {
+                    // With two relays between two devices the same payload would go round for ever.
+                    if !self.fleeting.is_new(&payload) {
+                        continue;
+                    }
                     spread.push((conversation, payload.clone()));
                     Event::Presence { conn: id, peer, conversation, payload }
                 }
@@ -657,6 +664,27 @@ impl<F: Fold> Replica<F> {
         }
         let own = self.key.id();
         Ok(known || makes_member(&own))
+    }
+}
+
+/// Fleeting payloads that went through lately; they are sealed with fresh random bytes, so equal ones are the same one.
+#[derive(Debug, Default)]
+struct Fleeting(VecDeque<BodyHash>);
+
+/// Fleeting payloads that are remembered: more than are on their way at any time.
+const FLEETING_MAX: usize = 256;
+
+impl Fleeting {
+    fn is_new(&mut self, payload: &[u8]) -> bool {
+        let hash = BodyHash::of(payload);
+        if self.0.contains(&hash) {
+            return false;
+        }
+        if self.0.len() == FLEETING_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(hash);
+        true
     }
 }
 

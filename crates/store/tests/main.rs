@@ -12,5 +12,4 @@ mod pages;
 mod repair;
 mod sealed;
 mod timeline;
-mod speed_tmp;
 mod world;

@@ -136,6 +136,7 @@ impl World {
         self.trace.note(self.now_ms, format_args!("{} has lost everything", self.machines[relay].name));
         self.drop_wires(relay, true);
         self.machines[relay].replace_disk(None);
+        self.machines[relay].rewound = true;
         self.start(relay, false)?;
         self.forget_lost(relay)
     }
@@ -153,7 +154,7 @@ impl World {
         self.trace.note(self.now_ms, format_args!("{} goes back to its backup", self.machines[machine].name));
         self.drop_wires(machine, true);
         self.machines[machine].replace_disk(Some(backup));
-        self.machines[machine].rewound |= device;
+        self.machines[machine].rewound = true;
         let continue_logs = self.bug == Some(Bug::OldTail);
         self.start(machine, continue_logs)?;
         self.forget_lost(machine)

@@ -99,7 +99,7 @@ impl World {
         // Without its secret (a crash right after founding, a profile from before the invitation) it cannot invite.
         let invited = node.invite(Some(conversation), uses, expires_ms, now);
         let Some(invitation) = self.took(device, invited, &["unknown-conversation", "asked"])? else { return Ok(()) };
-        self.trace.note(self.now_ms, format_args!("{} invites to {}", self.machines[device].name, conversation.short()));
+        self.trace.note(self.now_ms, format_args!("{} invites to {}, {uses} uses, ends {ends}", self.machines[device].name, conversation.short()));
         let limited = uses == 1 || ends;
         let key = invitation.key().public();
         self.oracle.letters.push(Letter { invitation, limited });
@@ -128,7 +128,7 @@ impl World {
         }
         if self.took(device, accepted, &["member"])?.is_some() {
             let name = self.machines[device].name.clone();
-            self.trace.note(self.now_ms, format_args!("{name} accepts an invitation to {}", invitation.conversation.short()));
+            self.trace.note(self.now_ms, format_args!("{name} accepts invitation {letter} to {}", invitation.conversation.short()));
         }
         Ok(())
     }
