@@ -5,4 +5,5 @@ pub mod binaries;
 pub mod kill;
 pub mod pair;
 pub mod power;
+pub mod replay;
 pub mod sim;

@@ -46,6 +46,9 @@ pub fn run(seed: u64, bug: Option<Bug>, verbose: bool) -> Ran {
             Err(failure) => return Ran { tally: Tally::default(), trace: 0, failure: Some(failure) },
         };
         let failure = live(&mut world).err().map(|failure| format!("{failure} (after {} ms)", world.now_ms));
+        if verbose && failure.is_some() {
+            world.portrait();
+        }
         Ran { trace: world.trace.hash(), tally: world.tally, failure }
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {

@@ -2,8 +2,9 @@
 //!
 //! `tests/golden/vN/` holds a device's store, a relay's, and what they must show as text. They were made once by
 //! [`build`], from fixed seeds, by the program as it was then, and are never made again: a change of the schema adds a
-//! migration and a further folder. To add one: `TOMBOLO_WRITE_GOLDEN=v2 cargo test -p suite golden`.
-//! What a format is newer than the program is refused, and the file stays as it is, byte for byte.
+//! migration and a further folder. To add one: `TOMBOLO_WRITE_GOLDEN=v2 cargo test -p suite --test main
+//! golden::stores_of_every_format_open -- --test-threads=1`.
+//! A store of a newer format is refused, and the file stays as it is, byte for byte.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn build(folder: &Path) {
     };
 
     let crew = ada.create("Harbour crew", Kind::Group, now(10)).unwrap();
-    ada.send(crew, &["The boats are in.", "Grüße, 漁船 🚢"], now(20)).unwrap();
+    ada.send(crew, &["The boats are in.", "Gr\u{fc}\u{df}e, \u{6f01}\u{8239} \u{1f6a2}"], now(20)).unwrap();
     let link = ada.invite(Some(crew), 3, 0, now(30)).unwrap();
     let spoiled = ada.invite(Some(crew), 1, 1_800_000_000_000, now(31)).unwrap();
     ada.revoke(&spoiled.key().public(), now(32)).unwrap();

@@ -4,6 +4,8 @@
 mod binaries;
 mod canary;
 mod first_path;
+mod fuzz;
 mod golden;
+mod hostile;
 mod relays;
 mod sockets;

@@ -233,7 +233,9 @@ fn refilled(ann: &mut Node, bob: &mut Node, place: &mut Place, conversation: &Co
     bob.send(*conversation, &["after the loss"], clock.now()).unwrap();
     let (ran, state) = sync(bob, place, clock);
     assert!(noticed(&ran), "a relay that lost its past is noticed: {:?}", ran.one.events);
-    assert!(state.proven);
+    assert!(state.proven && state.blocked.is_empty(), "{state:?}");
+    // He did not found the conversation, and still brings all of it back.
+    assert_eq!(dump(place.log(), conversation), dump(bob.log(), conversation));
     let (ran, state) = sync(ann, place, clock);
     assert!(noticed(&ran), "by everyone: {:?}", ran.one.events);
     assert!(state.proven);

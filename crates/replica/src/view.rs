@@ -200,7 +200,10 @@ impl Source for View<'_> {
             limit_bytes: bytes_max,
         })?;
         let reached = found.last().map_or(after, |(arrival, _)| *arrival);
-        Ok(Arrivals { ops: found.into_iter().map(|(_, op)| op).collect(), through: reached })
+        let mut ops: Vec<Op> = found.into_iter().map(|(_, op)| op).collect();
+        // Parents first: to a newcomer its own join came before the op that founded the conversation.
+        ops.sort_by_key(|op| (op.header.hlc, op.id));
+        Ok(Arrivals { ops, through: reached })
     }
 
     fn heights(&self, conversation: &ConversationId) -> Result<Vec<Height>, LogError> {

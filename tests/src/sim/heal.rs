@@ -134,6 +134,30 @@ impl World {
         Ok(circle)
     }
 
+    /// Prints who holds what: the end of the trace of a world that failed.
+    pub fn portrait(&self) {
+        for conversation in self.all_conversations().unwrap_or_default() {
+            println!("conversation {}", conversation.short());
+            for machine in &self.machines {
+                let Some(body) = &machine.body else { continue };
+                let log = body.log();
+                let Ok(Some(row)) = log.conversation(&conversation) else { continue };
+                let members = log.members(&conversation).unwrap_or_default();
+                let members: Vec<String> = members.iter().map(|member| member.device.short()).collect();
+                println!("  {} {}: kind {:?}, {} ops, {} strangers, {} missing, members {members:?}", machine.name,
+                    machine.device.short(), row.kind, row.ops, log.strangers(&conversation).unwrap_or(0),
+                    log.missing(&conversation, 99).map_or(0, |missing| missing.len()));
+                for invite in log.invites(&conversation).unwrap_or_default() {
+                    println!("    invite {}: used {} of {}, ends {}, revoked {}", invite.op.short(), invite.used, invite.uses,
+                        invite.expires_ms, invite.revoked);
+                }
+                for height in log.heights(&conversation).unwrap_or_default() {
+                    println!("    log of {}: {} of {}, branched {}", height.author.short(), height.contiguous, height.max, height.branched);
+                }
+            }
+        }
+    }
+
     fn all_conversations(&self) -> Outcome<BTreeSet<ConversationId>> {
         let mut all = BTreeSet::new();
         for machine in &self.machines {

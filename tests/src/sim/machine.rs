@@ -55,39 +55,54 @@ impl Body {
         }
     }
 
-    pub(super) fn connect(&mut self, conn: ConnId, link: Link, now: Now) {
+    /// A transport is up.
+    pub fn connect(&mut self, conn: ConnId, link: Link, now: Now) {
         replica!(self, replica => replica.connect(conn, link, now));
     }
 
-    pub(super) fn receive(&mut self, conn: ConnId, frame: &[u8], now: Now) {
+    /// A frame came.
+    pub fn receive(&mut self, conn: ConnId, frame: &[u8], now: Now) {
         replica!(self, replica => replica.receive(conn, frame, now));
     }
 
-    pub(super) fn disconnected(&mut self, conn: ConnId) {
+    /// A transport is gone.
+    pub fn disconnected(&mut self, conn: ConnId) {
         replica!(self, replica => replica.disconnected(conn));
     }
 
-    pub(super) fn leave(&mut self, conn: ConnId, now: Now) {
+    /// Says goodbye.
+    pub fn leave(&mut self, conn: ConnId, now: Now) {
         replica!(self, replica => replica.leave(conn, now));
     }
 
-    pub(super) fn flush(&mut self, now: Now) -> Result<(), LogError> {
+    /// Stores what came.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn flush(&mut self, now: Now) -> Result<(), LogError> {
         replica!(self, replica => replica.flush(now))
     }
 
-    pub(super) fn tick(&mut self, now: Now) -> Result<(), LogError> {
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn tick(&mut self, now: Now) -> Result<(), LogError> {
         replica!(self, replica => replica.tick(now))
     }
 
-    pub(super) fn poll(&mut self) -> Option<Output> {
+    /// What it wants done next.
+    pub fn poll(&mut self) -> Option<Output> {
         replica!(self, replica => replica.poll())
     }
 
-    pub(super) fn deadline_ms(&mut self) -> Option<u64> {
+    /// When it wants to be ticked.
+    pub fn deadline_ms(&mut self) -> Option<u64> {
         replica!(self, replica => replica.deadline_ms())
     }
 
-    pub(super) fn state(&mut self, conn: ConnId) -> Option<ConnState> {
+    /// Where a connection stands.
+    pub fn state(&mut self, conn: ConnId) -> Option<ConnState> {
         replica!(self, replica => replica.state(conn).ok().flatten())
     }
 

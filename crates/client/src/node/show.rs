@@ -200,19 +200,22 @@ impl Node {
         Ok(key.map(DeviceId))
     }
 
-    /// Remembers which key answered at an address; the first one counts from then on.
+    /// Remembers which key answered at an address; the first one counts from then on. `moved_at_ms` is when the relay
+    /// itself said, signed, that it is there (**milliseconds** since 1970); 0 = it was only met there.
     ///
     /// # Errors
     /// Those of the store.
     pub fn remember_relay(&mut self, url: &str, key: &DeviceId, moved_at_ms: u64) -> Result<(), Error> {
-        if self.met_relay(url)? == Some(*key) {
+        let at_ms = i64::try_from(moved_at_ms).unwrap_or(i64::MAX);
+        let sql = "SELECT 1 FROM met_relay WHERE url = ?1 AND key = ?2 AND moved_at_ms >= ?3";
+        if self.log().connection()?.prepare_cached(sql)?.exists(params![url, key.as_bytes(), at_ms])? {
             return Ok(());
         }
         let batch = self.replica.log_mut().batch()?;
         batch.transaction()?.execute(
             "INSERT INTO met_relay (url, key, moved_at_ms) VALUES (?1, ?2, ?3) \
              ON CONFLICT (url) DO UPDATE SET key = excluded.key, moved_at_ms = excluded.moved_at_ms",
-            params![url, key.as_bytes(), i64::try_from(moved_at_ms).unwrap_or(i64::MAX)],
+            params![url, key.as_bytes(), at_ms],
         )?;
         batch.commit()?;
         Ok(())

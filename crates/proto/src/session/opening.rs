@@ -6,7 +6,7 @@
 
 use super::{Context, Output, Phase, Session, local};
 use crate::fault::Fault;
-use crate::frame::{Frame, Hello, Resume};
+use crate::frame::{Frame, Hello, Resume, Tool};
 use crate::session::sending::Job;
 use crate::source::{Cursor, Source};
 use crate::limit;
@@ -156,9 +156,16 @@ impl Session {
                     self.add_job(Job::granted(conversation));
                 }
             }
+        } else if resume.count == 0 && usable && older {
+            // It was emptied: what it once brought itself is lost there too, so everything goes back.
+            self.sent_position = cursor.position;
+            self.owes = true;
+            for (conversation, _) in ctx.source.shared(&self.peer).map_err(local)? {
+                self.add_job(Job::everything(conversation, Tool::Cursor));
+            }
         } else if resume.count == 0 && usable {
             self.sent_position = 0;
-            self.owes = older;
+            self.owes = false;
         } else {
             self.sent_position = cursor.position;
             self.owes = true;

@@ -1,0 +1,144 @@
+//! A history with its branches: every author is a device that has seen exactly what its entries build on.
+//!
+//! Before a device writes an entry it syncs, pairwise, with the authors of the parents that it does not hold. In the end
+//! all devices sync, and on each the display order must extend `parents`.
+
+use super::{device, links, node, now, recording, shown};
+use crate::pair;
+use crate::sim::machine::Machine;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+use tombolo_client::{ConversationId, Kind, OpId};
+use tombolo_replica::ConnId;
+use tombolo_testkit::rng::Rng;
+
+#[derive(Default)]
+struct Sums {
+    sessions: u64,
+    bytes: u64,
+}
+
+/// Replays the history. Returns the number of entries that were checked.
+///
+/// # Errors
+/// What is wrong with the product, or with the data.
+pub fn run(folder: Option<&Path>) -> Result<u64, String> {
+    let began = Instant::now();
+    let recording = recording(folder, "branches")?;
+    let rng = Rng::new(2);
+    let mut draw = rng.fork("links");
+    let mut people: BTreeMap<String, usize> = BTreeMap::new();
+    let mut machines: Vec<Machine> = Vec::new();
+    let mut sums = Sums::default();
+    let mut mono_ms = 0;
+    let mut invited: Option<(ConversationId, tombolo_seal::Invitation)> = None;
+    let mut entries: Vec<(OpId, usize, Vec<usize>)> = Vec::new();
+    let mut merges = 0;
+    for line in &recording.lines {
+        let who = line["who"].as_str().ok_or("an entry without `who`")?;
+        let t = line["t"].as_u64().ok_or("an entry without `t`")?;
+        let parents: Vec<usize> = line["parents"].as_array().ok_or("an entry without `parents`")?
+            .iter().filter_map(|parent| Some(parent.as_u64()? as usize)).collect();
+        merges += u64::from(parents.len() > 1);
+        let index = match people.get(who) {
+            Some(index) => *index,
+            None => {
+                machines.push(device(machines.len(), &rng)?);
+                people.insert(who.to_owned(), machines.len() - 1);
+                machines.len() - 1
+            }
+        };
+        let text = |error: tombolo_client::Error| error.to_string();
+        mono_ms += 1_000;
+        let conversation = match &invited {
+            None => {
+                let founder = node(&mut machines[index])?;
+                let id = founder.create("a history", Kind::Group, now(mono_ms, t)).map_err(text)?;
+                let invitation = founder.invite(Some(id), 10_000, 0, now(mono_ms, t)).map_err(text)?;
+                invited = Some((id, invitation));
+                id
+            }
+            Some((id, invitation)) => {
+                let fresh = node(&mut machines[index])?.log().conversation(id).map_err(|error| error.to_string())?.is_none();
+                if fresh {
+                    node(&mut machines[index])?.accept(invitation, now(mono_ms, t)).map_err(text)?;
+                }
+                *id
+            }
+        };
+        for parent in &parents {
+            let (id, author, _) = entries.get(*parent).ok_or("an entry before its parent")?;
+            let held = node(&mut machines[index])?.log().has(&conversation, id).map_err(|error| error.to_string())?;
+            if !held {
+                sync(&mut machines, index, *author, (&mut mono_ms, t), &mut draw, &mut sums)?;
+            }
+            if !node(&mut machines[index])?.log().has(&conversation, id).map_err(|error| error.to_string())? {
+                return Err(format!("entry {parent} did not come with the session that should bring it"));
+            }
+        }
+        let words = line["text"].as_str().filter(|words| !words.is_empty()).unwrap_or("(nothing)");
+        let sent = node(&mut machines[index])?.send(conversation, &[words], now(mono_ms, t)).map_err(text)?;
+        entries.push((sent.first().ok_or("nothing was sent")?.id, index, parents));
+    }
+    let Some((conversation, _)) = invited else { return Err("no entries".into()) };
+    let last = recording.lines.last().and_then(|line| line["t"].as_u64()).unwrap_or(0);
+    for _ in 0..2 {
+        for other in 1..machines.len() {
+            sync(&mut machines, 0, other, (&mut mono_ms, last), &mut draw, &mut sums)?;
+        }
+    }
+    let (first, _) = shown(&mut machines[0], &conversation)?;
+    for machine in &mut machines {
+        let (order, _) = shown(machine, &conversation)?;
+        if order != first {
+            return Err(format!("{} shows another order than d0", machine.name));
+        }
+    }
+    let place: BTreeMap<OpId, usize> = first.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+    let mut edges = 0;
+    for (id, _, parents) in &entries {
+        let here = place.get(id).ok_or("an entry is not shown")?;
+        for parent in parents {
+            edges += 1;
+            if place.get(&entries[*parent].0).is_none_or(|parent| parent >= here) {
+                return Err(format!("entry {} is shown before its parent", id.short()));
+            }
+        }
+    }
+    println!("branches from {}{}", recording.from.display(), if recording.sample { " (the small sample; the whole recording was left out: no TOMBOLO_DATA)" } else { "" });
+    println!("  entries {}, devices {}, merges {merges}, parent edges that the order extends {edges}", entries.len(), machines.len());
+    println!("  sync sessions {}, bytes {}, seconds {:.1}", sums.sessions, sums.bytes, began.elapsed().as_secs_f64());
+    Ok(entries.len() as u64)
+}
+
+fn sync(
+    machines: &mut [Machine],
+    one: usize,
+    other: usize,
+    (mono_ms, t): (&mut u64, u64),
+    draw: &mut Rng,
+    sums: &mut Sums,
+) -> Result<(), String> {
+    if one == other {
+        return Ok(());
+    }
+    *mono_ms += 1_000;
+    sums.sessions += 1;
+    let conn = ConnId(sums.sessions);
+    let [mut left, right] = links(draw, false);
+    left.initiator = true;
+    let (low, high) = (one.min(other), one.max(other));
+    let (head, tail) = machines.split_at_mut(high);
+    let (low, high) = (node(&mut head[low])?, node(&mut tail[0])?);
+    let ran = pair::run((low.replica(), left), (high.replica(), right), conn, now(*mono_ms, t));
+    let proven = low.replica().state(conn).ok().flatten().is_some_and(|state| state.proven);
+    low.replica().disconnected(conn);
+    high.replica().disconnected(conn);
+    sums.bytes += ran.one.frames.iter().chain(&ran.two.frames).map(|(_, bytes)| *bytes as u64).sum::<u64>();
+    match ran.one.fault.or(ran.two.fault) {
+        Some(fault) => Err(format!("a session of honest devices ended: {fault}")),
+        None if proven => Ok(()),
+        None => Err("a session ended without proof".into()),
+    }
+}
