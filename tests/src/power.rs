@@ -49,6 +49,8 @@ struct Tally {
     wrote: u64,
     deep: u64,
     healed: u64,
+    /// Of them: the device wrongly suspected the relay of having lost something, and found by comparing that it had not.
+    suspected: u64,
     lossy: u64,
     most_lost: u64,
     forked: u64,
@@ -78,6 +80,7 @@ impl Tally {
         self.wrote += other.wrote;
         self.deep += other.deep;
         self.healed += other.healed;
+        self.suspected += other.suspected;
         self.lossy += other.lossy;
         self.most_lost = self.most_lost.max(other.most_lost);
         self.forked += other.forked;
@@ -114,6 +117,7 @@ pub fn run(options: Options) -> Result<(), String> {
     let (sound, time) = many(options, options.states, Flaw::Sound, false);
     sound.row("WAL, FULL: as shipped", time);
     println!("{} workloads, {} disk operations, power lost after each of them", sound.workloads, sound.operations);
+    println!("{} of {} healed pairs compared once more on a groundless suspicion", sound.suspected, sound.healed);
     let mut problems = sound.examples.clone();
     let mut want = |holds: bool, words: String| {
         if !holds {
@@ -214,7 +218,8 @@ fn devices(recorded: &Recorded, states: u64, second: u64, flaw: Flaw, go_on: boo
                 let lost = relay.power_loss(seed);
                 let (other, found) = judge::relay(history, &lost, look);
                 tally.healed += 1;
-                let healed = found.map_or(Ok(()), |mut found| judge::heal(&mut node, &mut found));
+                let healed = found.map_or(Ok(false), |mut found| judge::heal(&mut node, &mut found));
+                tally.suspected += u64::from(healed == Ok(true));
                 verdict.wrong = verdict.wrong.or(other.wrong).or(healed.err());
             }
             tally.add(&verdict, || format!("device, workload {}, operation {at}, survivor {seed}", history.seed));

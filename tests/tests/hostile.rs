@@ -81,11 +81,11 @@ impl Stage {
             salt: [7; 16],
             relays: vec![],
         };
-        let written = alice.replica.write(None, &[Draft::Clear(genesis)], LogId([1; 8]), now(1)).unwrap();
+        let written = alice.replica.write(None, &[Draft::Clear(Box::new(genesis))], LogId([1; 8]), now(1)).unwrap();
         let conversation = written[0].conversation;
         let invite = InviteKey::from_seed([50; 32]);
         let made = Control::Invite { key: invite.public(), uses, expires_ms: 0 };
-        let made = alice.replica.write(Some(conversation), &[Draft::Clear(made)], LogId([1; 8]), now(2)).unwrap();
+        let made = alice.replica.write(Some(conversation), &[Draft::Clear(Box::new(made))], LogId([1; 8]), now(2)).unwrap();
         for number in 0..5 {
             alice.say(conversation, &[number; 60], now(3));
         }

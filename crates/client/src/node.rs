@@ -85,12 +85,13 @@ impl Node {
         }
         let secrets = Secrets::default();
         secrets.load(&log, &identity.storage)?;
-        // A crash came between founding a conversation and storing its secret.
+        let mut views = Views::new(Box::new(secrets.clone()), identity.device.id());
+        // A crash came between founding a conversation and storing its secret, or the conversation came back from peers.
         for (conversation, secret) in secrets::unstored(&log, &secrets, &identity.storage, &identity.device.id())? {
             secrets::store(&mut log, &identity.storage, &conversation, &secret, entropy.as_mut())?;
             secrets.insert(conversation, secret);
+            unseal(&mut log, &mut views, &conversation)?;
         }
-        let views = Views::new(Box::new(secrets.clone()), identity.device.id());
         let key = DeviceKey::from_seed(*identity.device.seed());
         Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy, kept: Vec::new() })
     }
@@ -214,7 +215,8 @@ impl Node {
     ) -> Result<(), Error> {
         secrets::store(self.replica.log_mut(), &self.identity.storage, &conversation, &secret, self.entropy.as_mut())?;
         self.secrets.insert(conversation, secret);
-        Ok(())
+        let (log, views) = self.replica.log_and_fold();
+        unseal(log, views, &conversation)
     }
 
     /// Makes an invitation to a conversation, or, with none named, founds one for two people and invites to that.
@@ -279,7 +281,8 @@ impl Node {
             return Err(Error::new("member", "this device takes part in that conversation already", ""));
         }
         self.keep_secret(conversation, invitation.secret.clone())?;
-        if row.is_some_and(|row| row.kind.is_none()) {
+        // Whoever has asked with another invitation asks again: that one may have been revoked or used up meanwhile.
+        if row.is_some_and(|row| row.kind.is_none()) && self.has_asked(&conversation, &invitation.key().public())? {
             return self.name_relays(conversation, &invitation.relays);
         }
         let certificate = self.certificate();
@@ -503,4 +506,14 @@ impl Node {
         devices.remove(&self.device());
         Ok(devices.into_iter().collect())
     }
+}
+
+/// Reads what came before its key did.
+fn unseal(log: &mut Log, views: &mut Views, conversation: &ConversationId) -> Result<(), Error> {
+    let mut batch = log.batch()?;
+    let reader = batch.reads()?;
+    if views.reopen(reader, batch.transaction()?, conversation)? > 0 {
+        batch.commit()?;
+    }
+    Ok(())
 }

@@ -457,6 +457,8 @@ impl Session {
             Input::Changed => {}
             Input::Granted(conversation) => {
                 if self.phase == Phase::Running {
+                    // What the peer was refused before it was let in is refused no longer.
+                    self.blocked.remove(&conversation);
                     self.add_job(Job::granted(conversation));
                 }
             }

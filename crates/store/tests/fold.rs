@@ -101,6 +101,31 @@ fn conversations_do_not_mix() {
 }
 
 #[test]
+fn of_two_names_and_titles_at_one_reading_the_greater_id_counts() {
+    let group = Group::new(1);
+    // A device that contradicts itself: two ops for one place of its log, with one clock reading.
+    let both = |a: Content, b: Content| [group.clone().say(3, 10, &a), group.clone().say(3, 10, &b)];
+    let named = both(Content::Name("one".into()), Content::Name("two".into()));
+    let titled = both(Content::Title("one".into()), Content::Title("two".into()));
+    let mut seen = Vec::new();
+    for order in [[0, 1], [1, 0]] {
+        for ops in [&named, &titled] {
+            let mut store = Store::of(&group);
+            for at in order {
+                store.take(&ops[at..=at]);
+            }
+            let plain: Vec<Op> = ops.iter().map(|incoming| incoming.op.clone()).collect();
+            let model = naive::shown(&plain);
+            let shown = shown(&store, &group.conversation);
+            assert_eq!((&shown.title, shown.names.get(&account(3))), (&model.title, model.names.get(&account(3))));
+            store.assert_rebuilt_equals_live();
+            seen.push((shown.title, shown.names));
+        }
+    }
+    assert_eq!(seen[..2], seen[2..]);
+}
+
+#[test]
 fn a_batch_that_is_given_up_leaves_no_trace() {
     let mut group = Group::new(1);
     let mut store = Store::of(&group);

@@ -144,7 +144,7 @@ pub fn invitation(bytes: &[u8]) -> bool {
     for it in link.into_iter().chain(inside) {
         let back: Invitation = it.to_string().parse().expect("what was read can be written");
         assert_eq!(back.to_string(), it.to_string());
-        assert!(it.relays.iter().all(|relay| tombolo_seal::is_relay_url(&relay.url)));
+        assert!(it.relays.iter().all(|relay| relay.url.starts_with("ws") && relay.url.is_ascii()));
         accepted = true;
     }
     accepted

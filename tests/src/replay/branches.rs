@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 use tombolo_client::{ConversationId, Kind, OpId};
-use tombolo_replica::ConnId;
+use tombolo_replica::{ConnId, Scope};
 use tombolo_testkit::rng::Rng;
 
 #[derive(Default)]
@@ -126,15 +126,17 @@ fn sync(
     *mono_ms += 1_000;
     sums.sessions += 1;
     let conn = ConnId(sums.sessions);
-    let [mut left, right] = links(draw, false);
-    left.initiator = true;
-    let (low, high) = (one.min(other), one.max(other));
-    let (head, tail) = machines.split_at_mut(high);
-    let (low, high) = (node(&mut head[low])?, node(&mut tail[0])?);
-    let ran = pair::run((low.replica(), left), (high.replica(), right), conn, now(*mono_ms, t));
-    let proven = low.replica().state(conn).ok().flatten().is_some_and(|state| state.proven);
-    low.replica().disconnected(conn);
-    high.replica().disconnected(conn);
+    // Whoever dials offers all it has: a newcomer's join has to reach somebody who can let it in.
+    let [mut dialling, answering] = links(draw, true);
+    dialling.initiator = true;
+    dialling.scope = Scope::Relay { url: String::new(), all: true };
+    let (head, tail) = machines.split_at_mut(one.max(other));
+    let (low, high) = (node(&mut head[one.min(other)])?, node(&mut tail[0])?);
+    let (dialler, answerer) = if one < other { (low, high) } else { (high, low) };
+    let ran = pair::run((dialler.replica(), dialling), (answerer.replica(), answering), conn, now(*mono_ms, t));
+    let proven = dialler.replica().state(conn).ok().flatten().is_some_and(|state| state.proven);
+    dialler.replica().disconnected(conn);
+    answerer.replica().disconnected(conn);
     sums.bytes += ran.one.frames.iter().chain(&ran.two.frames).map(|(_, bytes)| *bytes as u64).sum::<u64>();
     match ran.one.fault.or(ran.two.fault) {
         Some(fault) => Err(format!("a session of honest devices ended: {fault}")),

@@ -86,7 +86,9 @@ impl World {
         };
         self.tally.reads += 1;
         self.invented(machine, conversation, &all)?;
-        let ids: Vec<OpId> = all.iter().map(|message| message.id).collect();
+        // A sealed one may turn out to be a name or a title once it can be opened.
+        let readable = all.iter().filter(|message| message.state != MessageState::Sealed);
+        let ids: Vec<OpId> = readable.map(|message| message.id).collect();
         let now: BTreeSet<OpId> = ids.iter().copied().collect();
         let before = self.machines[machine].shown.insert(*conversation, ids).unwrap_or_default();
         if let Some(gone) = before.iter().find(|id| !now.contains(*id)) {

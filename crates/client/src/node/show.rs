@@ -165,6 +165,15 @@ impl Node {
         Ok(known)
     }
 
+    /// Whether this account has written a join with an invitation.
+    pub(super) fn has_asked(&self, conversation: &ConversationId, invite: &[u8; 32]) -> Result<bool, Error> {
+        let mut statement = self.log().connection()?.prepare_cached(
+            "SELECT 1 FROM invite_use WHERE key = ?2 AND account = ?3 \
+             AND conversation = (SELECT n FROM conversation WHERE id = ?1)",
+        )?;
+        Ok(statement.exists(params![conversation.as_bytes(), invite, self.account().as_bytes()])?)
+    }
+
     /// Every message of a conversation, in display order.
     ///
     /// # Errors

@@ -117,8 +117,11 @@ impl Session {
         }
         let arrivals = ctx.source.arrivals(&self.peer, self.sent_position, end, BATCH_BYTES).map_err(local)?;
         self.sent_position = arrivals.through.max(self.sent_position);
+        let arrived = arrivals.ops.len();
         let ops: Vec<Op> =
             arrivals.ops.into_iter().filter(|op| !self.blocked.contains_key(&op.conversation())).collect();
+        // What is left out here the peer does not hold, although a later cursor runs past it.
+        self.owes |= ops.len() < arrived;
         if !ops.is_empty() {
             let chain = ctx.source.chain_at(self.sent_position).map_err(local)?;
             let through = chain.map(|chain| (self.sent_position, chain));
@@ -130,10 +133,13 @@ impl Session {
     fn run_job<S: Source>(&mut self, job: Job, ctx: &Context<'_, S>) -> Result<(), Fault> {
         let Job { conversation, tool, what } = job;
         if let What::Ops(mut ops, through) = what {
+            let wanted = ops.len();
             ops.retain(|op| !self.blocked.contains_key(&op.conversation()));
+            self.owes |= ops.len() < wanted;
             return self.send_batch(ops, tool, through, ctx);
         }
         if self.blocked.contains_key(&conversation) {
+            self.owes = true;
             return Ok(());
         }
         let (ops, rest) = match what {
