@@ -116,8 +116,15 @@ fn sync_at(node: &mut Node, place: &mut Place, url: &str, clock: &mut Clock) -> 
     let (one, two, now) = (clock.link(true, scope), clock.link(false, Scope::Members), clock.now());
     let ran = pair::run((node.replica(), one), (place.replica(), two), conn, now);
     let state = node.replica().state(conn).unwrap().unwrap();
+    // Both live on for some seconds, as the programs do: what they remember of each other reaches the disk.
+    for later_ms in [1, 2_000] {
+        let now = Now { mono_ms: now.mono_ms + later_ms, wall_ms: now.wall_ms + later_ms };
+        node.replica().tick(now).unwrap();
+        place.replica().tick(now).unwrap();
+    }
     node.replica().disconnected(conn);
     place.replica().disconnected(conn);
+    while node.replica().poll().is_some() || place.replica().poll().is_some() {}
     if state.proven {
         check_proof(node.log(), place.log(), &state.blocked);
     }
