@@ -33,7 +33,8 @@ impl Binaries {
     /// # Errors
     /// A sentence, when they cannot be built.
     pub fn find() -> Result<Self, String> {
-        let this = std::env::current_exe().map_err(|error| format!("this program does not know where it is: {error}"))?;
+        let this =
+            std::env::current_exe().map_err(|error| format!("this program does not know where it is: {error}"))?;
         let mut folder = this.parent().ok_or("this program lies nowhere")?;
         if folder.ends_with("deps") {
             folder = folder.parent().ok_or("this program lies nowhere")?;

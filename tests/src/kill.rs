@@ -118,7 +118,10 @@ pub fn run(options: Options) -> Result<(), String> {
         "killed while at it: send {}, sync {}, import {}, relay {}; relay paused {}; came too late {}",
         hits.send, hits.sync, hits.import, hits.relay, hits.pause, total.missed
     );
-    println!("messages whose line was printed {}, imported lines {}, ops in the end {}", total.printed, total.imported, total.ops);
+    println!(
+        "messages whose line was printed {}, imported lines {}, ops in the end {}",
+        total.printed, total.imported, total.ops
+    );
     println!("exchanges that had to end {}, the slowest in {} ms", total.healed, total.slowest.as_millis());
     let mut want = |holds: bool, words: &str| {
         if !holds {

@@ -99,7 +99,15 @@ impl Tally {
         let rate = self.states() as f64 / time.as_secs_f64().max(0.001);
         println!(
             "{what:<34} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {rate:>7.0}",
-            self.device, self.relay, self.second, self.wrote, self.deep, self.healed, self.lossy, self.forked, self.wrong,
+            self.device,
+            self.relay,
+            self.second,
+            self.wrote,
+            self.deep,
+            self.healed,
+            self.lossy,
+            self.forked,
+            self.wrong,
         );
     }
 }
@@ -140,7 +148,10 @@ pub fn run(options: Options) -> Result<(), String> {
         let (control, time) = many(options, CONTROL_STATES, flaw, go_on);
         control.row(what, time);
         let share = if flaw == Flaw::Normal { control.states() / 4 } else { 1 };
-        want(control.lossy >= share, format!("{what}: only {} of {} states lost anything", control.lossy, control.states()));
+        want(
+            control.lossy >= share,
+            format!("{what}: only {} of {} states lost anything", control.lossy, control.states()),
+        );
         if go_on {
             want(control.forked > 0, format!("{what}: no fork was seen"));
         }

@@ -44,7 +44,8 @@ pub fn recording(folder: Option<&Path>, name: &str) -> Result<Recording, String>
     } else {
         GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).map_err(|error| error.to_string())?;
     }
-    let lines = text.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{}: {error}", from.display())));
+    let lines =
+        text.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{}: {error}", from.display())));
     Ok(Recording { lines: lines.collect::<Result<_, _>>()?, from, sample })
 }
 
@@ -87,7 +88,8 @@ pub fn node(machine: &mut Machine) -> Result<&mut Node, String> {
 /// # Errors
 /// What the device says.
 pub fn shown(machine: &mut Machine, conversation: &ConversationId) -> Result<(Vec<OpId>, u64), String> {
-    let page = node(machine)?.messages(conversation, usize::MAX >> 1, None, false).map_err(|error| error.to_string())?;
+    let page =
+        node(machine)?.messages(conversation, usize::MAX >> 1, None, false).map_err(|error| error.to_string())?;
     let late = page.iter().filter(|message| message.late).count() as u64;
     Ok((page.into_iter().map(|message| message.id).collect(), late))
 }

@@ -22,7 +22,9 @@ fn channel() -> Vec<(u64, String, String)> {
     let folder = std::env::var_os("TOMBOLO_DATA").filter(|folder| !folder.is_empty());
     let recorded = folder.map(|folder| Path::new(&folder).join("channel-2016.jsonl.gz")).filter(|file| file.exists());
     let Some(file) = recorded else {
-        println!("left out: the recorded channel (TOMBOLO_DATA names no folder with it); {MESSAGES} made-up messages instead");
+        println!(
+            "left out: the recorded channel (TOMBOLO_DATA names no folder with it); {MESSAGES} made-up messages instead"
+        );
         let said = |n: usize| format!("number {n} {}", "word ".repeat(1 + n * 7 % 23));
         return (0..MESSAGES).map(|n| (1_464_000_000 + n as u64, format!("p{}", n % 17), said(n))).collect();
     };

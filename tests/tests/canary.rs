@@ -134,7 +134,8 @@ fn person(folder: &Path, seed: u8, name: &str) -> Node {
         relays: vec![RelayAddress { key: [0; 32], url: "ws://relay".into(), region: String::new() }],
     };
     std::fs::create_dir_all(folder).unwrap();
-    Node::open(Open::new(folder.join("device.db"), 0), identity, true, Box::new(Seeded(Rng::new(u64::from(seed))))).unwrap()
+    Node::open(Open::new(folder.join("device.db"), 0), identity, true, Box::new(Seeded(Rng::new(u64::from(seed)))))
+        .unwrap()
 }
 
 /// Meets the relay and keeps every byte: frames as they are, and the ops in them as they come out of compression.

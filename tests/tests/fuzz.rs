@@ -63,20 +63,13 @@ fn controls() -> Vec<(&'static str, Control)> {
     let kind = Kind::Group;
     let proof = invite.prove(&CONVERSATION, &certificate);
     vec![
-        ("genesis", Control::Genesis {
-            certificate: certificate.clone(),
-            kind,
-            salt: [5; 16],
-            relays: vec![relay.clone()],
-        }),
+        (
+            "genesis",
+            Control::Genesis { certificate: certificate.clone(), kind, salt: [5; 16], relays: vec![relay.clone()] },
+        ),
         ("invite", Control::Invite { key: invite.public(), uses: 3, expires_ms: 9 }),
         ("revoke", Control::Revoke { key: invite.public() }),
-        ("join", Control::Join {
-            certificate: certificate.clone(),
-            invite: invite.public(),
-            proof,
-            relays: vec![],
-        }),
+        ("join", Control::Join { certificate: certificate.clone(), invite: invite.public(), proof, relays: vec![] }),
         ("device", Control::Device { certificate }),
         ("relays", Control::Relays { add: vec![relay.clone(), relay] }),
     ]
@@ -253,7 +246,8 @@ fn the_corpus_is_what_this_version_writes() {
 fn every_kind_of_input_in_the_corpus_is_accepted() {
     for (target, check) in checks::TARGETS {
         let inputs = committed(target);
-        let accepted: BTreeSet<u8> = inputs.iter().filter(|(_, bytes)| check(bytes)).map(|(_, bytes)| bytes[0]).collect();
+        let accepted: BTreeSet<u8> =
+            inputs.iter().filter(|(_, bytes)| check(bytes)).map(|(_, bytes)| bytes[0]).collect();
         assert!(!accepted.is_empty(), "{target}");
         if target == "frame" {
             let all: BTreeSet<u8> = (0x00..=0x0e).chain([0x40, 0x41, 0x7f]).collect();

@@ -229,9 +229,8 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
             for name in ["client.db", "relay.db"] {
                 let path = folder.path().join(name);
                 let conn = Connection::open(&path).unwrap();
-                let raised = conn
-                    .execute("UPDATE schema SET version = 1000 WHERE component = ?1", [component])
-                    .unwrap();
+                let raised =
+                    conn.execute("UPDATE schema SET version = 1000 WHERE component = ?1", [component]).unwrap();
                 conn.close().unwrap();
                 let before = std::fs::read(&path).unwrap();
                 let opened = if name == "client.db" {

@@ -75,17 +75,14 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let mut alice = person(folder.path(), 1);
         let relay = Replica::new(Log::open(Open::new(folder.path().join("relay"), 99)).unwrap(), key(99), NoFold);
-        let genesis = Control::Genesis {
-            certificate: alice.certificate(),
-            kind: Kind::Group,
-            salt: [7; 16],
-            relays: vec![],
-        };
+        let genesis =
+            Control::Genesis { certificate: alice.certificate(), kind: Kind::Group, salt: [7; 16], relays: vec![] };
         let written = alice.replica.write(None, &[Draft::Clear(Box::new(genesis))], LogId([1; 8]), now(1)).unwrap();
         let conversation = written[0].conversation;
         let invite = InviteKey::from_seed([50; 32]);
         let made = Control::Invite { key: invite.public(), uses, expires_ms: 0 };
-        let made = alice.replica.write(Some(conversation), &[Draft::Clear(Box::new(made))], LogId([1; 8]), now(2)).unwrap();
+        let made =
+            alice.replica.write(Some(conversation), &[Draft::Clear(Box::new(made))], LogId([1; 8]), now(2)).unwrap();
         for number in 0..5 {
             alice.say(conversation, &[number; 60], now(3));
         }
@@ -125,7 +122,9 @@ impl Stage {
             self.relay.flush(now(ms)).unwrap();
             while let Some(output) = self.relay.poll() {
                 match output {
-                    Output::Send { conn: to, frame } if to == conn => told.frames.push(Frame::from_bytes(&frame).unwrap()),
+                    Output::Send { conn: to, frame } if to == conn => {
+                        told.frames.push(Frame::from_bytes(&frame).unwrap())
+                    }
                     Output::Close { conn: to, fault } if to == conn => told.fault = Some(fault.code()),
                     Output::Event(event) => told.events.push(event),
                     _ => {}

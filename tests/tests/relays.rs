@@ -292,7 +292,12 @@ fn a_relay_that_kept_everything_raises_no_alarm() {
 }
 
 /// Says goodbye to an address: the move is signed by the relay's key and heard by whoever is connected.
-fn hear_of_the_move(node: &mut Node, place: &mut Place, to: &str, clock: &mut Clock) -> Option<(DeviceId, String, u64)> {
+fn hear_of_the_move(
+    node: &mut Node,
+    place: &mut Place,
+    to: &str,
+    clock: &mut Clock,
+) -> Option<(DeviceId, String, u64)> {
     let conn = ConnId(clock.0);
     let scope = Scope::Relay { url: place.url.clone(), all: false };
     let (one, two, now) = (clock.link(true, scope), clock.link(false, Scope::Members), clock.now());

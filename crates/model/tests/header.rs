@@ -13,7 +13,8 @@ fn ids(max: usize) -> impl Strategy<Value = Vec<OpId>> {
 pub(crate) fn headers() -> impl Strategy<Value = Header> {
     let names = (any::<u8>(), 0..3u8, any::<[u8; 16]>(), any::<[u8; 32]>(), any::<[u8; 8]>());
     let place = (1..=i64::MAX as u64, prop::bool::ANY, any::<[u8; 32]>(), 0..=i64::MAX as u64);
-    let rest = (any::<u32>(), any::<u64>(), ids(32), ids(32), vec(any::<u8>(), 0..=256), 0..=65_536u32, any::<[u8; 32]>());
+    let rest =
+        (any::<u32>(), any::<u64>(), ids(32), ids(32), vec(any::<u8>(), 0..=256), 0..=65_536u32, any::<[u8; 32]>());
     (names, place, rest, 0..8u8).prop_map(|(names, place, rest, shape)| {
         let (version, class, conversation, author, log) = names;
         let (seq, first, prev, hlc) = place;

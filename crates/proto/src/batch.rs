@@ -75,11 +75,17 @@ fn encode_section(conversation: &ConversationId, ops: &[&Op], columns: &mut Vec<
     for (index, op) in ops.iter().enumerate() {
         let header = &op.header;
         let name = (header.author, header.log);
-        let continues = open.get(&name).copied().filter(|run| runs[*run].next == header.seq && runs[*run].tip == header.prev);
+        let continues =
+            open.get(&name).copied().filter(|run| runs[*run].next == header.seq && runs[*run].tip == header.prev);
         let run = continues.unwrap_or_else(|| {
             runs.push(Run {
-                author: header.author, log: header.log, first: header.seq, prev: header.prev, next: header.seq,
-                tip: header.prev, last_index: index,
+                author: header.author,
+                log: header.log,
+                first: header.seq,
+                prev: header.prev,
+                next: header.seq,
+                tip: header.prev,
+                last_index: index,
             });
             open.insert(name, runs.len() - 1);
             runs.len() - 1
@@ -187,7 +193,8 @@ pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Op>, Ma
     let columns = match packed {
         0 => block,
         1 => {
-            unpacked = compression.decompress(block, COLUMN_BYTES_MAX).ok_or(Malformed::TooLarge("decompressed batch"))?;
+            unpacked =
+                compression.decompress(block, COLUMN_BYTES_MAX).ok_or(Malformed::TooLarge("decompressed batch"))?;
             &unpacked
         }
         _ => return Err(Malformed::Unknown("compression")),

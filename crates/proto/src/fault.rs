@@ -51,7 +51,9 @@ pub enum Fault {
     #[error("the peer could not prove that it holds its key; do not trust this address")]
     Unauthenticated,
     /// The peer is another one than expected.
-    #[error("another replica answered than the one expected ({expected} expected, {found} found); if the relay was replaced on purpose, accept its new key first")]
+    #[error(
+        "another replica answered than the one expected ({expected} expected, {found} found); if the relay was replaced on purpose, accept its new key first"
+    )]
     WrongReplica {
         /// Short form of the expected key.
         expected: String,

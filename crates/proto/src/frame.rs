@@ -532,11 +532,7 @@ impl Frame {
             }
             0x41 => {
                 let url = reader.bytes(ADDRESS_BYTES_MAX, "address")?;
-                Self::Moved {
-                    url: text(url)?,
-                    at_ms: reader.u64()?,
-                    signature: Signature(reader.array()?),
-                }
+                Self::Moved { url: text(url)?, at_ms: reader.u64()?, signature: Signature(reader.array()?) }
             }
             optional @ 0x42.. => Self::Ignored(optional),
             _ => return Err(Malformed::Unknown("frame")),
@@ -625,9 +621,7 @@ fn wanted(reader: &mut Reader<'_>) -> Result<Wanted, Malformed> {
         WANT_RUNS => {
             let count = reader.count(WANTS_MAX, "runs")?;
             let runs = (0..count)
-                .map(|_| {
-                    Ok(Run { log: LogId(reader.array()?), from: reader.varint()?, to: reader.varint()? })
-                })
+                .map(|_| Ok(Run { log: LogId(reader.array()?), from: reader.varint()?, to: reader.varint()? }))
                 .collect::<Result<_, Malformed>>()?;
             Wanted::Runs(runs)
         }
@@ -660,4 +654,3 @@ fn difference(reader: &mut Reader<'_>) -> Result<Difference, Malformed> {
     let estimator = reader.bytes(4096, "estimator")?.to_vec();
     Ok(Difference { conversation, count, heights, estimator })
 }
-

@@ -507,9 +507,7 @@ impl Session {
             Frame::Decoded { conversation, want } if running && self.config.initiator => {
                 self.on_decoded(conversation, want, ctx)
             }
-            Frame::Ranges { conversation, want, ranges } if running => {
-                self.on_ranges(conversation, want, &ranges, ctx)
-            }
+            Frame::Ranges { conversation, want, ranges } if running => self.on_ranges(conversation, want, &ranges, ctx),
             Frame::Ping(mark) => {
                 self.send(&Frame::Pong(mark));
                 Ok(())

@@ -105,8 +105,13 @@ pub trait Source {
     /// Ops whose ids start with one of `prefixes`, in an order in which parents come first.
     fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, Self::Error>;
     /// The ops of a log after `seq` up to the first that carries a signature: they vouch for op `seq`.
-    fn voucher(&self, conversation: &ConversationId, author: &DeviceId, log: &LogId, seq: u64)
-    -> Result<Vec<Op>, Self::Error>;
+    fn voucher(
+        &self,
+        conversation: &ConversationId,
+        author: &DeviceId,
+        log: &LogId,
+        seq: u64,
+    ) -> Result<Vec<Op>, Self::Error>;
     /// The first `cells` cells of the conversation's sketch.
     fn sketch(&self, conversation: &ConversationId, cells: usize) -> Result<Sketch, Self::Error>;
     /// The conversation's difference estimator.

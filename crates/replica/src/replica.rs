@@ -144,7 +144,10 @@ pub struct Replica<F: Fold> {
 
 impl<F: Fold> std::fmt::Debug for Replica<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("device", &self.key.id()).field("conns", &self.conns.len()).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("device", &self.key.id())
+            .field("conns", &self.conns.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -360,10 +363,8 @@ impl<F: Fold> Replica<F> {
     /// Feeds one session and takes what it wants done.
     fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let view =
-            View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
-        let ctx =
-            Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
+        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
+        let ctx = Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
         conn.session.handle(input, &ctx);
         let mut spread = Vec::new();
         while let Some(output) = conn.session.poll() {
@@ -503,7 +504,8 @@ impl<F: Fold> Replica<F> {
             let mut granted = Vec::new();
             for (conversation, ops) in parts.ops {
                 let appended = batch.append(ops, Some(&queued.peer), now.wall_ms, &mut self.fold)?;
-                let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } = appended;
+                let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } =
+                    appended;
                 for op in new {
                     stored.entry(op.conversation).or_default().push(op.id);
                 }
@@ -655,7 +657,10 @@ impl<F: Fold> Replica<F> {
         let known = self.log.conversation(conversation)?.is_some();
         let makes_member = |device: &DeviceId| {
             ops.iter().any(|(_, control)| {
-                control.as_ref().and_then(Control::certificate).is_some_and(|certificate| certificate.device() == *device)
+                control
+                    .as_ref()
+                    .and_then(Control::certificate)
+                    .is_some_and(|certificate| certificate.device() == *device)
             })
         };
         let founded = ops.iter().any(|(op, _)| op.header.is_genesis());

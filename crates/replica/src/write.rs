@@ -124,8 +124,11 @@ impl<F: Fold> Replica<F> {
     }
 
     fn append_own(&mut self, ops: Vec<Incoming>, now: Now) -> Result<Vec<Written>, WriteError> {
-        let merges: BTreeSet<OpId> =
-            ops.iter().filter(|incoming| incoming.op.header.class == Class::Merge).map(|incoming| incoming.op.id).collect();
+        let merges: BTreeSet<OpId> = ops
+            .iter()
+            .filter(|incoming| incoming.op.header.class == Class::Merge)
+            .map(|incoming| incoming.op.id)
+            .collect();
         let mut written: Vec<Written> = ops
             .iter()
             .filter(|incoming| !merges.contains(&incoming.op.id))

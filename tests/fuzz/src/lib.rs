@@ -7,12 +7,12 @@ use tombolo_model::codec::Reader;
 use tombolo_model::content::Content;
 use tombolo_model::limit::{BODY_BYTES_MAX, ERASES_MAX, EXTENSION_BYTES_MAX, PARENTS_MAX};
 use tombolo_model::{Control, Header, Op};
+use tombolo_proto::Frame;
 use tombolo_proto::batch::{self, Compression as _};
 use tombolo_proto::limit::{BATCH_OPS_MAX, COLUMN_BYTES_MAX};
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::ranges::{self, Span};
 use tombolo_proto::reconcile::sketch::Sketch;
-use tombolo_proto::Frame;
 use tombolo_replica::Zstd;
 use tombolo_seal::Invitation;
 

@@ -218,7 +218,7 @@ impl Corpus {
 
     fn complete(&mut self, by: usize, mut header: Header, body: Vec<u8>) -> Op {
         let author = &mut self.authors[by];
-        let op = if self.sparse && header.seq % SIGNED_EVERY != 0 && header.class == Class::Content {
+        let op = if self.sparse && !header.seq.is_multiple_of(SIGNED_EVERY) && header.class == Class::Content {
             header.body_hash = BodyHash::of(&body);
             Op::new(header, None, Some(body))
         } else {

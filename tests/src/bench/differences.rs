@@ -79,7 +79,8 @@ fn difference(pattern: &str, n: usize, d: usize) -> Measured<Row> {
     let (ours, found) = ours(&one, &two)?;
     let theirs = theirs(&one, &two, d)?;
     let scarce = pattern == "scattered" && n == 100_000 && d == 100;
-    let bound = if scarce { "bytes, rounds <= negentropy; <= 4096 bytes, 2 rounds" } else { "bytes, rounds <= negentropy" };
+    let bound =
+        if scarce { "bytes, rounds <= negentropy; <= 4096 bytes, 2 rounds" } else { "bytes, rounds <= negentropy" };
     let never_more = ours.bytes <= theirs.bytes && ours.rounds <= theirs.rounds;
     Ok(Row {
         name: format!("differences/{pattern}/n={n}/d={d}"),
@@ -105,8 +106,7 @@ fn ours(one: &Side<'_>, two: &Side<'_>) -> Measured<(Cost, bool)> {
     while inputs.iter().any(|waiting| !waiting.is_empty()) {
         for at in [0, 1] {
             for frame in std::mem::take(&mut inputs[at]) {
-                let ctx =
-                    Context { source: sides[at], signer: &keys[at], verifier: &Strict, compression: &Zstd, now };
+                let ctx = Context { source: sides[at], signer: &keys[at], verifier: &Strict, compression: &Zstd, now };
                 let input = frame.as_deref().map_or(Input::Connected, Input::Frame);
                 sessions[at].handle(input, &ctx);
                 while let Some(output) = sessions[at].poll() {

@@ -52,7 +52,7 @@ impl History {
     pub fn new(seed: u64, n: usize, tail: usize, by: impl Fn(usize) -> Range<usize>) -> Self {
         let mut rng = Rng::new(seed);
         let logs: Vec<_> = (0..AUTHORS).map(|_| (DeviceId(rng.bytes()), LogId(rng.bytes()))).collect();
-        let mut seqs = vec![0; AUTHORS];
+        let mut seqs = [0; AUTHORS];
         let mut ms = super::corpus::BEGINS_MS;
         let mut items = Vec::with_capacity(n);
         let (mut sketch, mut estimator) = (Sketch::new(CELLS), Estimator::new());

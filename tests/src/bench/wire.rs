@@ -45,7 +45,15 @@ impl Exchange {
     /// **Bytes** that WebSocket frames add to them, the first side being the client.
     #[must_use]
     pub fn framing(&self) -> usize {
-        let around = |len: usize| 2 + if len > 65_535 { 8 } else if len > 125 { 2 } else { 0 };
+        let around = |len: usize| {
+            2 + if len > 65_535 {
+                8
+            } else if len > 125 {
+                2
+            } else {
+                0
+            }
+        };
         let sum = |frames: &[(u8, usize)], mask: usize| -> usize {
             frames.iter().filter(|(kind, _)| *kind > 1).map(|(_, len)| around(*len) + mask).sum()
         };

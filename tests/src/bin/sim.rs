@@ -54,7 +54,8 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
         let mut value = || arguments.next().cloned().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
-        let number = |text: String| text.replace(['_', ','], "").parse::<u64>().map_err(|_| format!("{text}: not a number"));
+        let number =
+            |text: String| text.replace(['_', ','], "").parse::<u64>().map_err(|_| format!("{text}: not a number"));
         match name.as_str() {
             "--seed" => options.seed = Some(number(value()?)?),
             "--seeds" => options.seeds = Some(number(value()?)?),
@@ -105,8 +106,13 @@ impl Many {
     fn report(&self) {
         print!("{}", self.tally.table());
         let minutes = self.took.as_secs_f64() / 60.0;
-        println!("  {} worlds in {:.0} s, {:.0} a minute; {} of them ran twice with equal traces", self.tally.seeds,
-            self.took.as_secs_f64(), self.tally.seeds as f64 / minutes.max(1e-9), self.twice);
+        println!(
+            "  {} worlds in {:.0} s, {:.0} a minute; {} of them ran twice with equal traces",
+            self.tally.seeds,
+            self.took.as_secs_f64(),
+            self.tally.seeds as f64 / minutes.max(1e-9),
+            self.twice
+        );
     }
 
     fn verdict(&self) -> Result<(), String> {
@@ -160,8 +166,7 @@ fn many(from: u64, count: u64, bug: Option<Bug>, limit: Option<Duration>) -> Man
 
 fn ci(base: u64) -> Result<(), String> {
     println!("fresh seeds from {base}");
-    let saved: Vec<u64> =
-        SAVED.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok()).collect();
+    let saved: Vec<u64> = SAVED.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok()).collect();
     for seed in &saved {
         if let Some(failure) = run(*seed, None, false).failure {
             return Err(format!("seed {seed} has failed before and fails again: {failure}"));

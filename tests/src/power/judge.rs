@@ -93,9 +93,13 @@ fn judge_device(
     if let Some(peer) = peer {
         if let Some(cursor) = peer.cursor {
             let read = history.relay.iter().take(cursor.position as usize);
-            let lacking = read.filter(|entry| entry.conversation == history.founded && !known.contains(&entry.id)).count();
+            let lacking =
+                read.filter(|entry| entry.conversation == history.founded && !known.contains(&entry.id)).count();
             if lacking > 0 {
-                return Err(format!("says that it has read the relay up to {}, and lacks {lacking} ops", cursor.position));
+                return Err(format!(
+                    "says that it has read the relay up to {}, and lacks {lacking} ops",
+                    cursor.position
+                ));
             }
         }
         let there: BTreeSet<OpId> = history.relay.iter().map(|entry| entry.id).collect();
@@ -132,7 +136,8 @@ fn common(log: &Reader, order: &[Entry], promised: u64, verdict: &mut Verdict) -
     let text = |error: tombolo_oplog::LogError| error.to_string();
     let db = log.connection().map_err(text)?;
     let ids: Vec<(u64, OpId)> = {
-        let mut statement = db.prepare("SELECT arrival, id FROM op ORDER BY arrival").map_err(|error| error.to_string())?;
+        let mut statement =
+            db.prepare("SELECT arrival, id FROM op ORDER BY arrival").map_err(|error| error.to_string())?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, OpId(row.get(1)?))));
         rows.and_then(Iterator::collect).map_err(|error: rusqlite::Error| error.to_string())?
     };
@@ -172,7 +177,8 @@ fn write(history: &History, node: &mut Node, look: Look, verdict: &mut Verdict) 
         history.left.iter().filter(|(from, ..)| *from <= look.mark).map(|(_, log, seq)| (*log, *seq)).collect();
     for row in node.conversations().map_err(|error| error.to_string())? {
         let now = afterwards(1);
-        let sent = node.send(row.id, &["after the cut"], now).map_err(|error| format!("cannot go on writing: {error}"))?;
+        let sent =
+            node.send(row.id, &["after the cut"], now).map_err(|error| format!("cannot go on writing: {error}"))?;
         for op in &sent {
             verdict.wrote = true;
             verdict.forked |= taken.contains(&(op.token.log, op.token.seq));
@@ -253,7 +259,10 @@ pub(crate) fn heal(node: &mut Node, relay: &mut Replica<NoFold>) -> Result<bool,
         if row.is_some() || *refusal != Refusal::NotHere {
             let there = relay.log().heights(conversation).map_err(|error| error.to_string())?;
             let here = node.log().heights(conversation).map_err(|error| error.to_string())?;
-            return Err(format!("healing was refused: {refusal:?} {row:?}; there {there:?}; here {here:?}; {:?}", ran.two.events));
+            return Err(format!(
+                "healing was refused: {refusal:?} {row:?}; there {there:?}; here {here:?}; {:?}",
+                ran.two.events
+            ));
         }
     }
     if !state.proven {

@@ -248,7 +248,8 @@ impl World {
 
     /// Own sends: what they return is promised once they return; with the flaw, before.
     fn send(&mut self, conversation: ConversationId, count: u64) {
-        let texts: Vec<String> = (0..count).map(|i| format!("{} {i} {}", self.clock_ms, "x".repeat(self.rng.index(90)))).collect();
+        let texts: Vec<String> =
+            (0..count).map(|i| format!("{} {i} {}", self.clock_ms, "x".repeat(self.rng.index(90)))).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let now = self.now();
         let early = self.history.facts.last().copied().map(|fact| self.push(fact));
@@ -298,7 +299,11 @@ impl World {
                 }
                 70..77 => {
                     let lines: Vec<Line> = (0..self.rng.range(1..30))
-                        .map(|i| Line { time_ms: 1_600_000_000_000 + step * 1000 + i, who: "ann".into(), text: format!("old {step} {i}") })
+                        .map(|i| Line {
+                            time_ms: 1_600_000_000_000 + step * 1000 + i,
+                            who: "ann".into(),
+                            text: format!("old {step} {i}"),
+                        })
                         .collect();
                     let now = self.now();
                     self.device().import(founded, &lines, now, |_| ()).expect("import");

@@ -38,8 +38,12 @@ pub fn run(folder: Option<&Path>) -> Result<u64, String> {
     for line in &recording.lines {
         let who = line["who"].as_str().ok_or("an entry without `who`")?;
         let t = line["t"].as_u64().ok_or("an entry without `t`")?;
-        let parents: Vec<usize> = line["parents"].as_array().ok_or("an entry without `parents`")?
-            .iter().filter_map(|parent| Some(parent.as_u64()? as usize)).collect();
+        let parents: Vec<usize> = line["parents"]
+            .as_array()
+            .ok_or("an entry without `parents`")?
+            .iter()
+            .filter_map(|parent| Some(parent.as_u64()? as usize))
+            .collect();
         merges += u64::from(parents.len() > 1);
         let index = match people.get(who) {
             Some(index) => *index,
@@ -60,7 +64,8 @@ pub fn run(folder: Option<&Path>) -> Result<u64, String> {
                 id
             }
             Some((id, invitation)) => {
-                let fresh = node(&mut machines[index])?.log().conversation(id).map_err(|error| error.to_string())?.is_none();
+                let fresh =
+                    node(&mut machines[index])?.log().conversation(id).map_err(|error| error.to_string())?.is_none();
                 if fresh {
                     node(&mut machines[index])?.accept(invitation, now(mono_ms, t)).map_err(text)?;
                 }
@@ -106,8 +111,16 @@ pub fn run(folder: Option<&Path>) -> Result<u64, String> {
             }
         }
     }
-    println!("branches from {}{}", recording.from.display(), if recording.sample { " (the small sample; the whole recording was left out: no TOMBOLO_DATA)" } else { "" });
-    println!("  entries {}, devices {}, merges {merges}, parent edges that the order extends {edges}", entries.len(), machines.len());
+    println!(
+        "branches from {}{}",
+        recording.from.display(),
+        if recording.sample { " (the small sample; the whole recording was left out: no TOMBOLO_DATA)" } else { "" }
+    );
+    println!(
+        "  entries {}, devices {}, merges {merges}, parent edges that the order extends {edges}",
+        entries.len(),
+        machines.len()
+    );
     println!("  sync sessions {}, bytes {}, seconds {:.1}", sums.sessions, sums.bytes, began.elapsed().as_secs_f64());
     Ok(entries.len() as u64)
 }

@@ -50,8 +50,20 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
     relay.start(true).map_err(|error| error.to_string())?;
     let draw = rng.fork("links");
     let mut star = Star {
-        relay, people: Vec::new(), names: BTreeMap::new(), online: BTreeMap::new(), place: None, rng, draw,
-        mono_ms: 0, t: 0, sessions: 0, bytes: 0, proofs: 0, sent: 0, offline: 0,
+        relay,
+        people: Vec::new(),
+        names: BTreeMap::new(),
+        online: BTreeMap::new(),
+        place: None,
+        rng,
+        draw,
+        mono_ms: 0,
+        t: 0,
+        sessions: 0,
+        bytes: 0,
+        proofs: 0,
+        sent: 0,
+        offline: 0,
     };
     let mut carried = 0;
     for line in &recording.lines[..part] {
@@ -71,9 +83,24 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
     }
     star.carry()?;
     let (ops, late) = star.end()?;
-    println!("channel from {}{}", recording.from.display(), if recording.sample { " (the small sample; the whole recording was left out: no TOMBOLO_DATA)" } else { "" });
-    println!("  events {part} of {total}, devices {}, messages {}, of them written offline {}", star.people.len(), star.sent, star.offline);
-    println!("  ops {ops}, sync sessions {}, proofs {}, bytes {}, late arrivals {late}, seconds {:.1}", star.sessions, star.proofs, star.bytes, began.elapsed().as_secs_f64());
+    println!(
+        "channel from {}{}",
+        recording.from.display(),
+        if recording.sample { " (the small sample; the whole recording was left out: no TOMBOLO_DATA)" } else { "" }
+    );
+    println!(
+        "  events {part} of {total}, devices {}, messages {}, of them written offline {}",
+        star.people.len(),
+        star.sent,
+        star.offline
+    );
+    println!(
+        "  ops {ops}, sync sessions {}, proofs {}, bytes {}, late arrivals {late}, seconds {:.1}",
+        star.sessions,
+        star.proofs,
+        star.bytes,
+        began.elapsed().as_secs_f64()
+    );
     Ok(ops)
 }
 
@@ -178,7 +205,9 @@ impl Star {
             for who in self.online.keys() {
                 if let Some(body) = &mut self.people[*who].body {
                     body.flush(now).map_err(text)?;
-                    moved |= pass(body, &mut self.bytes, &mut self.proofs, &mut |conn, frame| relay.receive(conn, frame, now))?;
+                    moved |= pass(body, &mut self.bytes, &mut self.proofs, &mut |conn, frame| {
+                        relay.receive(conn, frame, now)
+                    })?;
                 }
             }
             relay.flush(now).map_err(text)?;
@@ -238,12 +267,7 @@ impl Star {
 }
 
 /// Hands on what a node wants sent. Returns whether there was anything.
-fn pass(
-    body: &mut Body,
-    bytes: &mut u64,
-    proofs: &mut u64,
-    to: &mut dyn FnMut(ConnId, &[u8]),
-) -> Result<bool, String> {
+fn pass(body: &mut Body, bytes: &mut u64, proofs: &mut u64, to: &mut dyn FnMut(ConnId, &[u8])) -> Result<bool, String> {
     let mut moved = false;
     while let Some(output) = body.poll() {
         moved = true;
@@ -254,7 +278,9 @@ fn pass(
             }
             Output::Close { fault, .. } => return Err(format!("a session with {URL} ended: {fault}")),
             Output::Event(Event::Proven { .. }) => *proofs += 1,
-            Output::Event(Event::Equivocation { .. } | Event::TailLost) => return Err("a log was forked or lost".into()),
+            Output::Event(Event::Equivocation { .. } | Event::TailLost) => {
+                return Err("a log was forked or lost".into());
+            }
             Output::Event(_) => {}
         }
     }

@@ -63,7 +63,9 @@ impl Bug {
     }
 
     pub(super) fn flushed(self, machine: &mut Machine, rng: &mut Rng) {
-        if self == Self::DropsLast && !machine.is_device() && rng.chance(100)
+        if self == Self::DropsLast
+            && !machine.is_device()
+            && rng.chance(100)
             && let Some(Ok(conn)) = machine.body.as_ref().map(|body| body.log().connection())
         {
             let _ = conn.execute("DELETE FROM op WHERE arrival = (SELECT max(arrival) FROM op)", []);

@@ -10,6 +10,9 @@ use tombolo_client::{ConversationId, MessageState, OpId};
 use tombolo_model::Hlc;
 use tombolo_replica::{ConnId, Tools};
 
+/// Ids of ops and the hashes of their bodies.
+type Bodies = BTreeMap<[u8; 32], [u8; 32]>;
+
 /// Rounds of everybody with every relay within which a world must converge.
 pub const ROUNDS_MAX: u64 = 8;
 /// **Milliseconds** that a round may take on the world's clock.
@@ -41,7 +44,12 @@ impl World {
         // A wrong clock in the past keeps nobody from being heard now.
         for machine in 0..self.machines.len() {
             for (conversation, member) in self.conversations(machine)? {
-                if member && self.machines[machine].body.as_ref().is_some_and(|body| checks::has_secret(body.log(), &conversation)) {
+                if member
+                    && self.machines[machine]
+                        .body
+                        .as_ref()
+                        .is_some_and(|body| checks::has_secret(body.log(), &conversation))
+                {
                     self.write_into(machine, conversation, 1)?;
                 }
             }
@@ -101,7 +109,9 @@ impl World {
             self.wires.iter().flat_map(|wire| wire.ends.map(|end| (wire.conn, end))).collect();
         conns.into_iter().all(|(conn, machine)| {
             let state = self.machines[machine].body.as_mut().and_then(|body| body.state(conn));
-            state.is_none_or(|state| state.quiet && (state.proven || state.unproven.is_some() || !state.blocked.is_empty()))
+            state.is_none_or(|state| {
+                state.quiet && (state.proven || state.unproven.is_some() || !state.blocked.is_empty())
+            })
         })
     }
 
@@ -144,15 +154,33 @@ impl World {
                 let Ok(Some(row)) = log.conversation(&conversation) else { continue };
                 let members = log.members(&conversation).unwrap_or_default();
                 let members: Vec<String> = members.iter().map(|member| member.device.short()).collect();
-                println!("  {} {}: kind {:?}, {} ops, {} strangers, {} missing, members {members:?}", machine.name,
-                    machine.device.short(), row.kind, row.ops, log.strangers(&conversation).unwrap_or(0),
-                    log.missing(&conversation, 99).map_or(0, |missing| missing.len()));
+                println!(
+                    "  {} {}: kind {:?}, {} ops, {} strangers, {} missing, members {members:?}",
+                    machine.name,
+                    machine.device.short(),
+                    row.kind,
+                    row.ops,
+                    log.strangers(&conversation).unwrap_or(0),
+                    log.missing(&conversation, 99).map_or(0, |missing| missing.len())
+                );
                 for invite in log.invites(&conversation).unwrap_or_default() {
-                    println!("    invite {}: used {} of {}, ends {}, revoked {}", invite.op.short(), invite.used, invite.uses,
-                        invite.expires_ms, invite.revoked);
+                    println!(
+                        "    invite {}: used {} of {}, ends {}, revoked {}",
+                        invite.op.short(),
+                        invite.used,
+                        invite.uses,
+                        invite.expires_ms,
+                        invite.revoked
+                    );
                 }
                 for height in log.heights(&conversation).unwrap_or_default() {
-                    println!("    log of {}: {} of {}, branched {}", height.author.short(), height.contiguous, height.max, height.branched);
+                    println!(
+                        "    log of {}: {} of {}, branched {}",
+                        height.author.short(),
+                        height.contiguous,
+                        height.max,
+                        height.branched
+                    );
                 }
             }
         }
@@ -173,7 +201,7 @@ impl World {
     fn converged(&mut self) -> Outcome {
         for conversation in self.all_conversations()? {
             let circle = self.circle(&conversation)?;
-            let mut first: Option<(usize, BTreeMap<[u8; 32], [u8; 32]>)> = None;
+            let mut first: Option<(usize, Bodies)> = None;
             for index in &circle.due {
                 let Some(body) = &self.machines[*index].body else { continue };
                 let found = checks::dump(body.log(), &conversation, u64::MAX)?;
@@ -218,9 +246,10 @@ impl World {
         for letter in letters {
             let letter = &self.oracle.letters[*letter];
             let known = circle.holders.iter().any(|holder| {
-                self.machines[*holder].body.as_ref().is_some_and(|body| {
-                    body.log().has(conversation, &letter.invitation.invite_op).unwrap_or(false)
-                })
+                self.machines[*holder]
+                    .body
+                    .as_ref()
+                    .is_some_and(|body| body.log().has(conversation, &letter.invitation.invite_op).unwrap_or(false))
             });
             stands |= known && !letter.limited;
         }
@@ -270,7 +299,10 @@ impl World {
                     let waiting = checks::waiting(body.log())?;
                     let all_due = self.all_due(machine)?;
                     if waiting > 0 && all_due {
-                        return Err(format!("{} still waits for something with {waiting} ops", self.machines[machine].name));
+                        return Err(format!(
+                            "{} still waits for something with {waiting} ops",
+                            self.machines[machine].name
+                        ));
                     }
                 }
                 if !self.machines[machine].is_device() || !due {

@@ -79,7 +79,8 @@ impl Knobs {
     #[must_use]
     pub fn draw(rng: &Rng) -> Self {
         let mut rng = rng.fork("knobs");
-        let some = |rng: &mut Rng, chance: u32, max: u64| if rng.chance(chance) { 1 + rng.below(max) as u32 } else { 0 };
+        let some =
+            |rng: &mut Rng, chance: u32, max: u64| if rng.chance(chance) { 1 + rng.below(max) as u32 } else { 0 };
         let all = Tools::ALL;
         let (tools_name, tools) = match rng.below(100) {
             0..40 => ("all", all),

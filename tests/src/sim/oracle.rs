@@ -152,9 +152,10 @@ impl World {
         let conversations = self.oracle.conversations_of(machine);
         let mut texts = BTreeSet::new();
         for conversation in &conversations {
-            let known = self.machines[machine].body.as_ref().is_some_and(|body| {
-                body.log().conversation(conversation).is_ok_and(|row| row.is_some())
-            });
+            let known = self.machines[machine]
+                .body
+                .as_ref()
+                .is_some_and(|body| body.log().conversation(conversation).is_ok_and(|row| row.is_some()));
             if known {
                 let all = checks::shown(&mut self.machines[machine], conversation, 1_000)?;
                 texts.extend(all.into_iter().map(|message| message.text));

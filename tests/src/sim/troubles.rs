@@ -19,8 +19,16 @@ impl World {
     pub fn trouble(&mut self) -> Outcome {
         let weights = self.knobs.troubles;
         let list = [
-            weights.power, weights.kill, weights.restart, weights.clock, weights.disk, weights.half_open,
-            weights.partition, weights.empty, weights.restore, weights.copy,
+            weights.power,
+            weights.kill,
+            weights.restart,
+            weights.clock,
+            weights.disk,
+            weights.half_open,
+            weights.partition,
+            weights.empty,
+            weights.restore,
+            weights.copy,
         ];
         let mut drawn = self.rng.below(100) as u32;
         let Some(kind) = list.iter().position(|weight| {
@@ -47,7 +55,10 @@ impl World {
 
     fn crash(&mut self, machine: usize, power: bool) -> Outcome {
         self.tally.fault(if power { "power loss" } else { "process killed" });
-        self.trace.note(self.now_ms, format_args!("{} {}", self.machines[machine].name, if power { "loses power" } else { "is killed" }));
+        self.trace.note(
+            self.now_ms,
+            format_args!("{} {}", self.machines[machine].name, if power { "loses power" } else { "is killed" }),
+        );
         self.down(machine, power)?;
         self.start(machine, false)?;
         self.after_start(machine)

@@ -99,7 +99,14 @@ impl World {
         // Without its secret (a crash right after founding, a profile from before the invitation) it cannot invite.
         let invited = node.invite(Some(conversation), uses, expires_ms, now);
         let Some(invitation) = self.took(device, invited, &["unknown-conversation", "asked"])? else { return Ok(()) };
-        self.trace.note(self.now_ms, format_args!("{} invites to {}, {uses} uses, ends {ends}", self.machines[device].name, conversation.short()));
+        self.trace.note(
+            self.now_ms,
+            format_args!(
+                "{} invites to {}, {uses} uses, ends {ends}",
+                self.machines[device].name,
+                conversation.short()
+            ),
+        );
         let limited = uses == 1 || ends;
         let key = invitation.key().public();
         self.oracle.letters.push(Letter { invitation, limited });
@@ -128,7 +135,10 @@ impl World {
         }
         if self.took(device, accepted, &["member"])?.is_some() {
             let name = self.machines[device].name.clone();
-            self.trace.note(self.now_ms, format_args!("{name} accepts invitation {letter} to {}", invitation.conversation.short()));
+            self.trace.note(
+                self.now_ms,
+                format_args!("{name} accepts invitation {letter} to {}", invitation.conversation.short()),
+            );
         }
         Ok(())
     }
@@ -198,7 +208,11 @@ impl World {
         }
         let lines: Vec<Line> = texts
             .iter()
-            .map(|text| Line { time_ms: START_MS - 1_000_000 + 7 * text.len() as u64, who: "somebody".into(), text: text.clone() })
+            .map(|text| Line {
+                time_ms: START_MS - 1_000_000 + 7 * text.len() as u64,
+                who: "somebody".into(),
+                text: text.clone(),
+            })
             .collect();
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
         let imported = node.import(conversation, &lines, now, |_| {});
@@ -249,7 +263,9 @@ impl World {
 
     fn dial_device(&mut self, device: usize) -> Outcome {
         let others: Vec<usize> = (0..self.machines.len())
-            .filter(|other| self.machines[*other].node().is_some() && self.machines[*other].device != self.machines[device].device)
+            .filter(|other| {
+                self.machines[*other].node().is_some() && self.machines[*other].device != self.machines[device].device
+            })
             .collect();
         if others.is_empty() {
             return Ok(());

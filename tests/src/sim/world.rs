@@ -118,7 +118,14 @@ impl World {
     /// # Errors
     /// When it does not start, or has lost what it promised.
     pub fn start(&mut self, machine: usize, continue_logs: bool) -> Outcome {
-        self.trace.note(self.now_ms, format_args!("{} starts{}", self.machines[machine].name, if continue_logs { " where it ended" } else { "" }));
+        self.trace.note(
+            self.now_ms,
+            format_args!(
+                "{} starts{}",
+                self.machines[machine].name,
+                if continue_logs { " where it ended" } else { "" }
+            ),
+        );
         let found = &mut self.machines[machine];
         found.start(continue_logs).map_err(|error| format!("{} does not start: {error}", found.name))?;
         found.tick_ms = self.now_ms + 10;
@@ -143,9 +150,7 @@ impl World {
     /// The wire between two machines that at least one of them knows of.
     #[must_use]
     pub fn wire_between(&self, one: usize, other: usize) -> Option<usize> {
-        self.wires.iter().position(|wire| {
-            !wire.is_over() && (wire.ends == [one, other] || wire.ends == [other, one])
-        })
+        self.wires.iter().position(|wire| !wire.is_over() && (wire.ends == [one, other] || wire.ends == [other, one]))
     }
 
     /// Whether frames can travel between two machines.
@@ -164,7 +169,10 @@ impl World {
         }
         self.conns += 1;
         let conn = ConnId(self.conns);
-        self.trace.note(self.now_ms, format_args!("{} dials {} (conn {})", self.machines[from].name, self.machines[to].name, conn.0));
+        self.trace.note(
+            self.now_ms,
+            format_args!("{} dials {} (conn {})", self.machines[from].name, self.machines[to].name, conn.0),
+        );
         let scope = url.clone().map_or(Scope::Members, |url| Scope::Relay { url, all: false });
         let mut wire = Wire::new(conn, [from, to], url);
         for (side, scope) in [scope, Scope::Members].into_iter().enumerate() {
@@ -219,8 +227,7 @@ impl World {
             .enumerate()
             .filter_map(|(wire, found)| found.next().map(|(due, side)| (due, What::Arrival { wire, side })));
         let running = || self.machines.iter().enumerate().filter(|(_, machine)| machine.body.is_some());
-        let flushes =
-            running().filter_map(|(machine, found)| Some((found.flush_ms?, What::Flush { machine })));
+        let flushes = running().filter_map(|(machine, found)| Some((found.flush_ms?, What::Flush { machine })));
         let ticks = running().map(|(machine, found)| (found.tick_ms, What::Tick { machine }));
         arrivals.chain(flushes).chain(ticks).min()
     }
@@ -240,7 +247,8 @@ impl World {
         match &frame {
             Some(frame) => {
                 let kind = frame.first().copied().unwrap_or(0xff);
-                self.trace.note(self.now_ms, format_args!("{name} <- {kind:02x} {} bytes (conn {})", frame.len(), conn.0));
+                self.trace
+                    .note(self.now_ms, format_args!("{name} <- {kind:02x} {} bytes (conn {})", frame.len(), conn.0));
             }
             None => self.trace.note(self.now_ms, format_args!("{name} hears that conn {} is gone", conn.0)),
         }
@@ -361,7 +369,10 @@ impl World {
         self.tally.frames += 1;
         self.tally.bytes += frame.len() as u64;
         let kind = frame.first().copied().unwrap_or(0xff);
-        self.trace.note(self.now_ms, format_args!("{} -> {kind:02x} {} bytes (conn {})", self.machines[machine].name, frame.len(), conn.0));
+        self.trace.note(
+            self.now_ms,
+            format_args!("{} -> {kind:02x} {} bytes (conn {})", self.machines[machine].name, frame.len(), conn.0),
+        );
         let position = match Frame::from_bytes(&frame) {
             Ok(Frame::Resume(resume)) => Some(resume.position),
             Ok(Frame::Settled(settled)) => Some(settled.position),
@@ -396,7 +407,11 @@ impl World {
         if let Some(body) = self.machines[machine].body.as_mut() {
             body.disconnected(conn);
         }
-        if excused { Ok(()) } else { Err(format!("{name} ended a session of honest nodes: {fault} ({})", fault.code())) }
+        if excused {
+            Ok(())
+        } else {
+            Err(format!("{name} ended a session of honest nodes: {fault} ({})", fault.code()))
+        }
     }
 
     fn event(&mut self, machine: usize, event: Event) -> Outcome {
@@ -405,7 +420,15 @@ impl World {
             Event::Stored { conn, conversation, ids, tool } => {
                 if let (Some(_), Some(tool)) = (conn, tool) {
                     self.tally.found[tool as usize] += ids.len() as u64;
-                    self.trace.note(self.now_ms, format_args!("{name} stores {} ops of {} by {}", ids.len(), conversation.short(), TOOLS[tool as usize]));
+                    self.trace.note(
+                        self.now_ms,
+                        format_args!(
+                            "{name} stores {} ops of {} by {}",
+                            ids.len(),
+                            conversation.short(),
+                            TOOLS[tool as usize]
+                        ),
+                    );
                 }
             }
             Event::Authenticated { conn, peer, skew_ms } => {
@@ -417,11 +440,15 @@ impl World {
                 self.proven(machine, conn, &conversations)?;
             }
             Event::Acked { peer, position } => {
-                self.trace.note(self.now_ms, format_args!("{name}: {} holds everything up to {position}", peer.short()));
+                self.trace
+                    .note(self.now_ms, format_args!("{name}: {} holds everything up to {position}", peer.short()));
                 self.acked(machine, &peer, position)?;
             }
             Event::Refused { conversation, refusal, by_peer, .. } => {
-                self.trace.note(self.now_ms, format_args!("{name}: {} refused: {refusal:?}, by peer: {by_peer}", conversation.short()));
+                self.trace.note(
+                    self.now_ms,
+                    format_args!("{name}: {} refused: {refusal:?}, by peer: {by_peer}", conversation.short()),
+                );
                 self.tally.refusals.insert(format!("{refusal:?}"));
             }
             Event::Equivocation { conversation, author } => {
@@ -434,11 +461,17 @@ impl World {
                 }
             }
             Event::Unproven { conn, conversations, .. } => {
-                self.trace.note(self.now_ms, format_args!("{name} gives up on {} conversations (conn {})", conversations.len(), conn.0));
+                self.trace.note(
+                    self.now_ms,
+                    format_args!("{name} gives up on {} conversations (conn {})", conversations.len(), conn.0),
+                );
             }
-            Event::AcksLost { peer } => self.trace.note(self.now_ms, format_args!("{name}: {} has another store", peer.short())),
+            Event::AcksLost { peer } => {
+                self.trace.note(self.now_ms, format_args!("{name}: {} has another store", peer.short()))
+            }
             Event::Granted { conversation, device } => {
-                self.trace.note(self.now_ms, format_args!("{name} lets {} into {}", device.short(), conversation.short()));
+                self.trace
+                    .note(self.now_ms, format_args!("{name} lets {} into {}", device.short(), conversation.short()));
             }
             Event::Presence { .. } | Event::Moved { .. } => {}
         }
@@ -472,7 +505,9 @@ impl World {
             return Err("a proof without a word of the peer".into());
         };
         let other = wire.ends[1 - side];
-        let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else { return Ok(()) };
+        let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else {
+            return Ok(());
+        };
         for conversation in conversations {
             let ours = checks::dump(mine.log(), conversation, u64::MAX)?;
             let others = checks::dump(theirs.log(), conversation, position)?;
@@ -481,7 +516,10 @@ impl World {
                 let surplus = ours.keys().filter(|id| !others.contains_key(*id)).count();
                 return Err(format!(
                     "{} says that {} holds the same of {}, but {surplus} ops are only here and {} only there",
-                    self.machines[machine].name, self.machines[other].name, conversation.short(), missing.len(),
+                    self.machines[machine].name,
+                    self.machines[other].name,
+                    conversation.short(),
+                    missing.len(),
                 ));
             }
         }
@@ -492,7 +530,9 @@ impl World {
     /// Compares what a peer acknowledged with what it holds.
     fn acked(&mut self, machine: usize, peer: &DeviceId, position: u64) -> Outcome {
         let wire = self.wires.iter().find(|wire| {
-            wire.ends.contains(&machine) && self.machines[wire.ends[1 - wire.side(machine)]].device == *peer && wire.up[wire.side(machine)]
+            wire.ends.contains(&machine)
+                && self.machines[wire.ends[1 - wire.side(machine)]].device == *peer
+                && wire.up[wire.side(machine)]
         });
         let Some(wire) = wire else { return Ok(()) };
         // Two machines with one key: whose acknowledgement it was cannot be told from here.
@@ -501,7 +541,9 @@ impl World {
         }
         let side = wire.side(machine);
         let other = wire.ends[1 - side];
-        let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else { return Ok(()) };
+        let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else {
+            return Ok(());
+        };
         let text = |error: LogError| error.to_string();
         let mut shared = Vec::new();
         match wire.url.as_ref().filter(|_| side == 0) {
@@ -524,7 +566,9 @@ impl World {
             if lacking > 0 {
                 return Err(format!(
                     "{} counts {} as holding {} up to {position}, but it lacks {lacking} ops",
-                    self.machines[machine].name, self.machines[other].name, conversation.short(),
+                    self.machines[machine].name,
+                    self.machines[other].name,
+                    conversation.short(),
                 ));
             }
         }

@@ -7,9 +7,9 @@
 use super::{Context, Output, Phase, Session, local};
 use crate::fault::Fault;
 use crate::frame::{Frame, Hello, Resume, Tool};
+use crate::limit;
 use crate::session::sending::Job;
 use crate::source::{Cursor, Source};
-use crate::limit;
 use alloc::string::String;
 use alloc::vec::Vec;
 use tombolo_model::crypto::{DOMAIN_MOVED, DOMAIN_SESSION};
@@ -74,10 +74,8 @@ impl Session {
         }
         self.phase = Phase::Resuming;
         let clock_ms = self.peer_hello.as_ref().map_or(0, |hello| hello.clock_ms);
-        self.out.push_back(Output::Authenticated {
-            peer: self.peer,
-            skew_ms: clock_ms as i64 - ctx.now.wall_ms as i64,
-        });
+        self.out
+            .push_back(Output::Authenticated { peer: self.peer, skew_ms: clock_ms as i64 - ctx.now.wall_ms as i64 });
         let cursor = ctx.source.cursor().map_err(local)?;
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?.filter(|_| self.config.tools.cursor);
         let (proof, count, _) = self.overall(ctx)?;

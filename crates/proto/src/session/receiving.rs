@@ -8,8 +8,8 @@ use crate::frame::{Ack, Batch, Frame, Refusal, Settled, Tool};
 use crate::limit::{FRAME_BYTES_MAX, WINDOW_BATCHES};
 use crate::source::{Cursor, Source};
 use alloc::vec::Vec;
-use tombolo_model::{ConversationId, Op};
 use tombolo_model::crypto::DOMAIN_ACK;
+use tombolo_model::{ConversationId, Op};
 
 /// A batch that the host is storing.
 #[derive(Debug)]

@@ -29,8 +29,13 @@ use tombolo_model::{ConversationId, LogId, Proof};
 #[derive(Debug)]
 pub(super) enum Search {
     /// `cells` were sent; once more is asked for more.
-    Sketch { cells: usize, again: bool },
-    Ranges { messages: u32 },
+    Sketch {
+        cells: usize,
+        again: bool,
+    },
+    Ranges {
+        messages: u32,
+    },
 }
 
 /// Rounds without a single op moving after which a difference is named instead of searched for.

@@ -23,7 +23,10 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 enum What {
-    Everything { after: u64, granted: bool },
+    Everything {
+        after: u64,
+        granted: bool,
+    },
     Run(Run),
     Prefixes(Vec<u64>),
     /// Ops that are loaded already and did not fit into one batch.

@@ -139,10 +139,8 @@ fn a_frame_truncated_at_every_byte_is_refused() {
         for cut in 0..bytes.len() {
             let short = Frame::from_bytes(&bytes[..cut]);
             // The last field of some frames is whatever is left.
-            let open = matches!(
-                frame,
-                Frame::Batch(_) | Frame::Cells { .. } | Frame::Ranges { .. } | Frame::Presence { .. }
-            );
+            let open =
+                matches!(frame, Frame::Batch(_) | Frame::Cells { .. } | Frame::Ranges { .. } | Frame::Presence { .. });
             match short {
                 Err(Fault::Malformed(Malformed::Truncated)) => {}
                 Ok(other) if open => assert_ne!(other, frame),

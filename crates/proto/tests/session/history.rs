@@ -86,7 +86,14 @@ impl Compression for Zstd {
 }
 
 /// A header with nothing special about it.
-pub(crate) fn header(conversation: ConversationId, author: DeviceId, log: LogId, seq: u64, prev: OpId, hlc: Hlc) -> Header {
+pub(crate) fn header(
+    conversation: ConversationId,
+    author: DeviceId,
+    log: LogId,
+    seq: u64,
+    prev: OpId,
+    hlc: Hlc,
+) -> Header {
     Header {
         version: VERSION,
         class: Class::Content,

@@ -214,9 +214,8 @@ fn presence_is_bounded_and_only_for_those_who_may_see() {
     let shown = world.sides[0].memory.ids().first().map(|_| conversation(1, 2, 0)[0].conversation()).unwrap();
     let presence = |conversation, len| Frame::Presence { conversation, payload: vec![7; len] }.to_bytes();
     assert_eq!(feed(&mut world, 0, &presence(shown, PRESENCE_BYTES_MAX)), None);
-    let count = |world: &World| {
-        world.sides[0].events.iter().filter(|event| matches!(event, Output::Presence { .. })).count()
-    };
+    let count =
+        |world: &World| world.sides[0].events.iter().filter(|event| matches!(event, Output::Presence { .. })).count();
     assert_eq!(count(&world), 1);
     assert_eq!(feed(&mut world, 0, &presence(ConversationId([3; 16]), 10)), None);
     assert_eq!(count(&world), 1, "of a conversation that it may not see: dropped");
@@ -274,8 +273,15 @@ fn a_conversation_that_may_not_be_seen_looks_like_one_that_does_not_exist() {
         let odd = Frame::Ranges { conversation, want: vec![], ranges: vec![0xff, 0x11] };
         let presence = Frame::Presence { conversation, payload: vec![1] };
         let frames = [
-            root(0), root(5), want(Wanted::All), want(Wanted::Runs(logs)), want(Wanted::Prefixes(prefixes)), cells,
-            ranges, odd, presence,
+            root(0),
+            root(5),
+            want(Wanted::All),
+            want(Wanted::Runs(logs)),
+            want(Wanted::Prefixes(prefixes)),
+            cells,
+            ranges,
+            odd,
+            presence,
         ];
         frames.iter().map(Frame::to_bytes).collect()
     };

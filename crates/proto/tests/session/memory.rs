@@ -230,8 +230,7 @@ impl Source for Memory {
 
     fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, Infallible> {
         let prefixes: BTreeSet<u64> = prefixes.iter().copied().collect();
-        let mut ops: Vec<Op> =
-            self.of(conversation).filter(|op| prefixes.contains(&op.id.prefix())).cloned().collect();
+        let mut ops: Vec<Op> = self.of(conversation).filter(|op| prefixes.contains(&op.id.prefix())).cloned().collect();
         ops.sort_by_key(|op| (op.header.hlc, op.id));
         Ok(ops)
     }

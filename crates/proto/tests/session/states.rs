@@ -48,8 +48,9 @@ fn tails_are_missing_on_both_sides() {
         let ops = conversation(seed, 8, 400);
         let mut cuts = Random(seed);
         let heights: Vec<[u64; 2]> = (0..8).map(|_| [cuts.below(60), cuts.below(60)]).collect();
-        let mut world =
-            parted(&ops, seed, |op, side, _| op.header.seq <= 1 + heights[usize::from(op.header.author.0[0]) - 1][side]);
+        let mut world = parted(&ops, seed, |op, side, _| {
+            op.header.seq <= 1 + heights[usize::from(op.header.author.0[0]) - 1][side]
+        });
         let whole = world.sides[0].memory.ids().union(&world.sides[1].memory.ids()).count();
         world.converge();
         assert_eq!(world.sides[0].memory.len(), whole);

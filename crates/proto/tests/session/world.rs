@@ -223,7 +223,8 @@ impl World {
     pub(crate) fn assert_converged(&self) {
         let [one, two] = &self.sides;
         assert_eq!((&one.fault, &two.fault), (&None, &None));
-        let [missing_1, missing_2] = [(one, two), (two, one)].map(|(a, b)| b.memory.ids().difference(&a.memory.ids()).count());
+        let [missing_1, missing_2] =
+            [(one, two), (two, one)].map(|(a, b)| b.memory.ids().difference(&a.memory.ids()).count());
         assert_eq!((missing_1, missing_2), (0, 0), "the sets differ");
         assert!(one.proven > 0 && two.proven > 0, "equal, but not proven: {} {}", one.proven, two.proven);
     }

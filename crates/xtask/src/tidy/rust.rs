@@ -135,9 +135,14 @@ mod tests {
         {
             assert_eq!(wrong(&format!("//! Head.\n{line}\n")).len(), 1, "{line}");
         }
-        for line in
-            ["    type Service = S;", "struct Managers2;", "struct Serviceable;", "// struct Helper;", "use other::Service;", "struct T(u8);"]
-        {
+        for line in [
+            "    type Service = S;",
+            "struct Managers2;",
+            "struct Serviceable;",
+            "// struct Helper;",
+            "use other::Service;",
+            "struct T(u8);",
+        ] {
             assert!(wrong(&format!("//! Head.\n{line}\n")).is_empty(), "{line}");
         }
     }
