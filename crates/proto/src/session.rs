@@ -294,6 +294,8 @@ pub struct Session {
     // Comparing.
     blocked: BTreeMap<ConversationId, Refusal>,
     offered: BTreeSet<ConversationId>,
+    /// Sent whole after a part of them was refused.
+    retold: BTreeSet<ConversationId>,
     retry_ms: u64,
     settled: Option<Settled>,
     peer_settled: Option<receiving::PeerSettled>,
@@ -349,6 +351,7 @@ impl Session {
             persisting_decoded: 0,
             blocked: BTreeMap::new(),
             offered: BTreeSet::new(),
+            retold: BTreeSet::new(),
             retry_ms: 0,
             settled: None,
             peer_settled: None,

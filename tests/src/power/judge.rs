@@ -257,12 +257,7 @@ pub(crate) fn heal(node: &mut Node, relay: &mut Replica<NoFold>) -> Result<bool,
         // Whoever has asked to join waits until a member brings the conversation.
         let row = relay.log().conversation(conversation).map_err(|error| error.to_string())?;
         if row.is_some() || *refusal != Refusal::NotHere {
-            let there = relay.log().heights(conversation).map_err(|error| error.to_string())?;
-            let here = node.log().heights(conversation).map_err(|error| error.to_string())?;
-            return Err(format!(
-                "healing was refused: {refusal:?} {row:?}; there {there:?}; here {here:?}; {:?}",
-                ran.two.events
-            ));
+            return Err(format!("healing was refused: {refusal:?} {row:?}"));
         }
     }
     if !state.proven {

@@ -5,6 +5,7 @@ use super::{Context, Output, Phase, Session, local};
 use crate::batch;
 use crate::fault::Fault;
 use crate::frame::{Ack, Batch, Frame, Settled, Tool, Wanted};
+use crate::Refusal;
 use crate::limit::{BATCH_BYTES, BATCH_OPS_MAX, COLUMN_BYTES_MAX, FRAME_BYTES_MAX, SETTLE_MS, WINDOW_BATCHES};
 use crate::source::{Run, Source};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -224,6 +225,14 @@ impl Session {
             self.stats.ops_out[in_flight.tool as usize] += in_flight.ops;
         }
         for (conversation, refusal) in ack.refused {
+            // The peer's cursor lies behind what it refused when it did not have the conversation yet. By now it may have
+            // it, and lack only the join from back then: all of it once more, and only then its word counts.
+            if refusal == Refusal::NotHere && in_flight.tool == Tool::Cursor {
+                if self.retold.insert(conversation) {
+                    self.add_job(Job::everything(conversation, Tool::Heights));
+                }
+                continue;
+            }
             self.block(conversation, refusal, true);
         }
         if let Some(position) = in_flight.through.filter(|_| !self.owes) {
@@ -232,7 +241,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn block(&mut self, conversation: ConversationId, refusal: crate::Refusal, by_peer: bool) {
+    pub(super) fn block(&mut self, conversation: ConversationId, refusal: Refusal, by_peer: bool) {
         self.searches.remove(&conversation);
         if self.blocked.insert(conversation, refusal).is_none() {
             self.out.push_back(Output::Refused { conversation, refusal, by_peer });
