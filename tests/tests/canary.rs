@@ -49,7 +49,7 @@ impl Marker {
             for alphabet in ["+/", "-_"] {
                 let text = base64(&padded, alphabet);
                 let from = if offset == 0 { 0 } else { offset + 1 };
-                shapes.push(("base64", text[from..text.len() - 3].as_bytes().to_vec()));
+                shapes.push(("base64", text.as_bytes()[from..text.len() - 3].to_vec()));
             }
         }
         Self { word, shapes }

@@ -322,7 +322,7 @@ fn an_op_from_the_far_future_is_kept_but_neither_shown_nor_anybodys_parent() {
     let (conn, mut mallory) = stage.mallory();
     let ahead_ms = DRIFT_MS_MAX + 3_600_000;
     let early = mallory.say(WALL_MS + ahead_ms);
-    let told = stage.tell(conn, &[batch_of(2, &[early.clone()])], 40);
+    let told = stage.tell(conn, &[batch_of(2, std::slice::from_ref(&early))], 40);
     assert_eq!((told.fault, told.refused()), (None, vec![]));
     stage.sync_alice(50);
     assert!(stage.alice.replica.log().has(&stage.conversation, &early.id).unwrap(), "it is in the set");
@@ -358,7 +358,7 @@ fn an_op_that_comes_before_what_authorises_it_holds_nothing_up() {
     let join = newcomer.join(&stage.invite, stage.invite_op);
     let words = newcomer.say(WALL_MS);
     let before = stage.ops();
-    let told = stage.tell(conn, &[batch_with(2, &[words.clone()], Tool::Sketch)], 40);
+    let told = stage.tell(conn, &[batch_with(2, std::slice::from_ref(&words), Tool::Sketch)], 40);
     assert_eq!((told.fault, told.refused()), (None, vec![]));
     assert_eq!(stage.ops(), before, "it waits aside, uncounted");
     let told = stage.tell(conn, &[batch_with(3, &[join, mallory.say(WALL_MS)], Tool::Sketch)], 41);
@@ -373,7 +373,7 @@ fn presence_of_a_stranger_reaches_nobody() {
     let (member, _) = stage.mallory();
     let stranger = stage.meet(80);
     let frame = Frame::Presence { conversation: stage.conversation, payload: vec![1, 2, 3] }.to_bytes();
-    let told = stage.tell(stranger, &[frame.clone()], 40);
+    let told = stage.tell(stranger, std::slice::from_ref(&frame), 40);
     assert!(told.fault.is_none() && told.events.is_empty(), "{told:?}");
     let told = stage.tell(member, &[frame], 41);
     assert!(told.events.iter().any(|event| matches!(event, Event::Presence { .. })), "a member's is passed on");
@@ -424,7 +424,7 @@ fn a_stranger_cannot_tell_a_conversation_from_none() {
     let mut stage = Stage::new(1);
     let conversation = stage.conversation;
     let log = stage.alice.replica.log();
-    let alice = log.heights(&conversation).unwrap()[0].clone();
+    let alice = log.heights(&conversation).unwrap()[0];
     let ops = log.run(&conversation, &alice.author, &alice.log, 1, 9, 9).unwrap();
     let mut unsigned = ops[2].clone();
     unsigned.signature = None;

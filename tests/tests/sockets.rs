@@ -28,8 +28,8 @@ async fn through_a_relay_and_after_it_was_away() {
     let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
     let relay = Relay::start(&place, config).await.unwrap();
     let url = relay.listening().to_owned();
-    let alice = person(folder.path(), "alice", &[url.clone()]).await;
-    let bob = person(folder.path(), "bob", &[url.clone()]).await;
+    let alice = person(folder.path(), "alice", std::slice::from_ref(&url)).await;
+    let bob = person(folder.path(), "bob", std::slice::from_ref(&url)).await;
     let conversation = alice.create("Harbour crew").await.unwrap();
     alice.send(conversation, vec!["The boats are in.".into()]).await.unwrap();
     let (link, _) = alice.invite(Some(conversation), 1, 0).await.unwrap();

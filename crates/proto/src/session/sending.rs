@@ -2,10 +2,10 @@
 //! credit that the peer granted; and the settled frame once everything is acknowledged.
 
 use super::{Context, Output, Phase, Session, local};
+use crate::Refusal;
 use crate::batch;
 use crate::fault::Fault;
 use crate::frame::{Ack, Batch, Frame, Settled, Tool, Wanted};
-use crate::Refusal;
 use crate::limit::{BATCH_BYTES, BATCH_OPS_MAX, COLUMN_BYTES_MAX, FRAME_BYTES_MAX, SETTLE_MS, WINDOW_BATCHES};
 use crate::source::{Run, Source};
 use alloc::collections::{BTreeMap, BTreeSet};
