@@ -6,6 +6,5 @@ mod canary;
 mod first_path;
 mod fuzz;
 mod golden;
-mod hostile;
 mod relays;
 mod sockets;

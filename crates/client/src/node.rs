@@ -295,6 +295,11 @@ impl Node {
         };
         let join = Control::Join { certificate, invite: invitation.key().public(), proof, relays };
         let fresh_log = LogId(self.random());
+        if row.is_some() {
+            // Not below the invitation's op: should that never come, nothing written from here on could be shown.
+            self.replica.write(Some(conversation), &[Draft::Clear(join)], fresh_log, now)?;
+            return self.name_relays(conversation, &invitation.relays);
+        }
         let parent = (invitation.invite_op, invitation.invite_hlc);
         self.replica.write_join(conversation, &join, parent, fresh_log, now)?;
         self.name_relays(conversation, &invitation.relays)?;

@@ -151,7 +151,9 @@ fn authorised(one: &Incoming, stored: &BTreeMap<OpId, Incoming>) -> bool {
                 }
                 _ => false,
             };
-            certificate.device == author && stored.values().any(open)
+            // Whoever is a member already brings an earlier join of its own, whatever became of that invitation.
+            let member = members(stored).contains(&(author, certificate.account));
+            certificate.device == author && (member || stored.values().any(open))
         }
         Some(Control::Device { certificate }) => members(stored).contains(&(author, certificate.account)),
         _ => members(stored).iter().any(|(device, _)| *device == author),

@@ -37,7 +37,6 @@ impl World {
         }
         let now_ms = self.now_ms;
         for wire in &mut self.wires {
-            wire.black_ms = None;
             wire.hang_up(now_ms + 2_000);
         }
         self.run(5_000)?;
@@ -135,13 +134,31 @@ impl World {
         for (index, machine) in self.machines.iter().enumerate() {
             let Some(body) = &machine.body else { continue };
             let secret = checks::has_secret(body.log(), conversation);
-            let takes_part = machine.is_device() && members.contains(&machine.device) && secret;
+            let takes_part = machine.is_device()
+                && members.contains(&machine.device)
+                && secret
+                && !self.forgotten(index, conversation)?;
             let keeps = machine.url.as_ref().is_some_and(|url| urls.contains(url));
             if !circle.holders.is_empty() && (takes_part || keeps) {
                 circle.due.insert(index);
             }
         }
         Ok(circle)
+    }
+
+    /// Whether nobody can know any more that a device was let in in time: the relay that did has lost everything, and its
+    /// invitation lets nobody in now. It has to be invited again.
+    fn forgotten(&self, machine: usize, conversation: &ConversationId) -> Outcome<bool> {
+        let Some(letters) = self.oracle.accepted.get(&(*conversation, machine)) else { return Ok(false) };
+        let device = self.machines[machine].device;
+        let mut known = false;
+        for other in self.machines.iter().filter(|other| other.device != device) {
+            if let Some(body) = &other.body {
+                known |= body.log().is_member(conversation, &device).map_err(|error| error.to_string())?;
+            }
+        }
+        let limited = letters.iter().all(|letter| self.oracle.letters[*letter].limited);
+        Ok(!known && limited && self.machines.iter().any(|other| other.rewound))
     }
 
     /// Prints who holds what: the end of the trace of a world that failed.
@@ -245,7 +262,7 @@ impl World {
         let mut stands = false;
         for letter in letters {
             let letter = &self.oracle.letters[*letter];
-            let known = circle.holders.iter().any(|holder| {
+            let known = circle.due.iter().any(|holder| {
                 self.machines[*holder]
                     .body
                     .as_ref()

@@ -110,10 +110,10 @@ proptest! {
 
     #[test]
     fn any_bytes_give_an_error_or_a_frame_in_its_one_form(bytes in vec(any::<u8>(), 0..200)) {
-        if let Ok(frame) = Frame::from_bytes(&bytes) {
-            if !matches!(frame, Frame::Ignored(_)) {
-                prop_assert_eq!(frame.to_bytes(), bytes);
-            }
+        if let Ok(frame) = Frame::from_bytes(&bytes)
+            && !matches!(frame, Frame::Ignored(_))
+        {
+            prop_assert_eq!(frame.to_bytes(), bytes);
         }
     }
 
@@ -188,7 +188,7 @@ fn counts_that_nothing_follows_allocate_nothing() {
 #[test]
 fn an_op_of_another_conversation_than_its_section_is_refused() {
     let (_, genesis) = Writing::found(1, 1);
-    let bytes = batch::encode(&[genesis.clone()], &Zstd);
+    let bytes = batch::encode(std::slice::from_ref(&genesis), &Zstd);
     let place = bytes.windows(16).position(|window| window == genesis.conversation().0);
     let mut bytes = bytes;
     // Without compression (too small to shrink) the id of the conversation stands in the clear.

@@ -267,7 +267,7 @@ impl Source for Memory {
         Ok(estimator)
     }
 
-    fn ranges<'a>(&'a self, conversation: &ConversationId) -> VecSource {
+    fn ranges(&self, conversation: &ConversationId) -> VecSource {
         VecSource::new(self.of(conversation).map(|op| (op.header.hlc, op.id)))
     }
 }

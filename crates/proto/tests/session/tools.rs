@@ -34,7 +34,7 @@ fn every_set_of_tools_finds_all_or_says_that_it_did_not() {
             let worlds = [
                 ("same", parted(&ops, seed, |_, _, _| true)),
                 ("tails", parted(&ops, seed, |op, side, _| op.header.seq <= tail(side))),
-                ("empty", parted(&ops, seed, |_, side, _| (side as u64 + seed) % 2 == 0)),
+                ("empty", parted(&ops, seed, |_, side, _| (side as u64 + seed).is_multiple_of(2))),
                 ("holes", parted(&ops, seed, |op, _, random| op.header.is_genesis() || random.below(12) > 0)),
             ];
             for (state, world) in worlds {
