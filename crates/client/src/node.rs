@@ -297,7 +297,7 @@ impl Node {
         let fresh_log = LogId(self.random());
         if row.is_some() {
             // Not below the invitation's op: should that never come, nothing written from here on could be shown.
-            self.replica.write(Some(conversation), &[Draft::Clear(join)], fresh_log, now)?;
+            self.replica.write(Some(conversation), &[Draft::Clear(Box::new(join))], fresh_log, now)?;
             return self.name_relays(conversation, &invitation.relays);
         }
         let parent = (invitation.invite_op, invitation.invite_hlc);
