@@ -67,6 +67,8 @@ pub(crate) struct Actor {
     events: broadcast::Sender<Happened>,
     conns: Arc<AtomicU64>,
     ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
+    /// The thread, until it has been joined.
+    thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
 
 impl std::fmt::Debug for Actor {
@@ -103,9 +105,11 @@ impl Actor {
                 let _ = opened.send(Err(error));
             }
         });
-        spawned.map_err(|error| Error::new("thread", format!("no thread could be started: {error}"), ""))?;
+        let thread =
+            spawned.map_err(|error| Error::new("thread", format!("no thread could be started: {error}"), ""))?;
         is_open.recv().map_err(|_| Error::stopped())??;
-        Ok(Self { queue, changed, events, conns: Arc::new(AtomicU64::new(1)), ended })
+        let thread = Arc::new(std::sync::Mutex::new(Some(thread)));
+        Ok(Self { queue, changed, events, conns: Arc::new(AtomicU64::new(1)), ended, thread })
     }
 
     /// Runs something on the node and returns what it returned.
@@ -163,7 +167,13 @@ impl Actor {
     pub(crate) async fn close(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Message::Close(answer)).await.map_err(|_| Error::stopped())?;
-        answered.await.map_err(|_| Error::stopped())?
+        let closed = answered.await.map_err(|_| Error::stopped())?;
+        // The thread ends before the process may: the database's cryptography tidies up after itself when a thread ends
+        // and when the process ends, and the two must not meet.
+        if let Some(thread) = self.thread.lock().ok().and_then(|mut thread| thread.take()) {
+            let _ = thread.join();
+        }
+        closed
     }
 }
 
