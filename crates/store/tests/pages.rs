@@ -49,6 +49,8 @@ proptest! {
                 let Some(next) = next else { break };
                 // As callers have it: through the text.
                 cursor = Some(next.place.to_string().parse().unwrap());
+                // More pages than messages: the same ones come again and again.
+                prop_assert!(met.len() <= before.len() + after.len());
                 for message in &some {
                     owed.remove(&message.id());
                 }
