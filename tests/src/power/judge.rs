@@ -2,7 +2,7 @@
 //!
 //! Responsible for: opening a surviving disk with the shipped code and comparing it with what was promised: nothing
 //! acknowledged is lost, nothing was invented, sums and marks fit what is held, writing goes on and never takes a place
-//! that a peer has seen taken. Not here: making the states (`mod.rs` of `power`), the workload (`world.rs`).
+//! that a peer has seen taken. Not here: making the states (`power.rs`), the workload (`world.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
