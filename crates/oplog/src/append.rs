@@ -8,12 +8,14 @@
 use crate::cache::{Conversation, Known, LogRow, pending_of};
 use crate::control::Verdict;
 use crate::deliver::Delivered;
+use crate::place::{Place, follows_own_tail};
 use crate::{Batch, Equivocation, Fold, LogError, State, reads, row};
 use core::fmt;
 use rusqlite::params;
+use rusqlite::types::Null;
 use std::collections::BTreeSet;
 use tombolo_model::limit::{BRANCHES_PER_LOG_MAX, PENDING_PER_AUTHOR_MAX};
-use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Hlc, Op, OpId};
+use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId};
 
 /// An op that the caller has verified, with what its body says if it is a control op.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,16 +177,6 @@ pub(crate) struct Via {
     pub(crate) by_author: bool,
 }
 
-/// Where an op stands in its log.
-struct Place {
-    /// `prev` is the id of the earliest arrival before it, so that the row need not repeat it.
-    prev_known: bool,
-    /// Another op has the same seq.
-    occupied: bool,
-    /// Places that more than one id claims: the seq and all ids.
-    conflicts: Vec<(u64, BTreeSet<OpId>)>,
-}
-
 /// Whether the parts of an op fit each other. Signatures have been checked by the caller.
 fn is_sound(op: &Op) -> bool {
     let body_fits = op
@@ -236,9 +228,9 @@ impl Batch<'_> {
             Some(n) => self.log(n, &author, &op.header.log)?.cloned(),
             None => None,
         };
-        if let (Some(n), Some(log)) = (n, &log)
+        if let Some(log) = &log
             && op.header.seq <= log.max_seq
-            && let Some(arrival) = reads::find(self.conn, n, &op.id)?
+            && let Some(arrival) = self.arrival_at(log, op)?
         {
             run.out.known += 1;
             self.complete(op, control, arrival, run)?;
@@ -316,11 +308,14 @@ impl Batch<'_> {
         };
         let arrival = self.cache.position + 1;
         let chain = self.cache.chain.next(&op.id);
-        self.insert_row(op, n, log.n, arrival, chain.0, state, via.source, place.prev_known)?;
+        self.insert_row(op, n, log.n, arrival, chain.0, via.source, &place)?;
         (self.cache.position, self.cache.chain) = (arrival, chain);
-        self.enter_log(&mut log, op, &place, state)?;
+        self.enter_log(&mut log, op, &place, arrival, state)?;
+        self.cache.fresh.push(&op.id, arrival);
         if own {
-            self.open_own_log(n, op, &mut log, new_log)?;
+            if new_log {
+                self.open_own_log(n, op, &mut log)?;
+            }
         } else if self.cache.own.contains(&header.author) {
             run.out.tail_lost = true;
             self.close_own_logs(n, op, &mut log)?;
@@ -330,6 +325,12 @@ impl Batch<'_> {
         self.cache.logs.insert(key, log);
         self.cache.dirty_logs.insert(key);
 
+        if state != State::Delivered {
+            let mut statement = conn.prepare_cached(
+                "INSERT INTO undelivered (arrival, conversation, state, hlc) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            statement.execute(params![arrival as i64, n, state as i64, header.hlc.0 as i64])?;
+        }
         let settled = state.is_settled();
         self.cache.recent.put(&op.id, Known { conversation: n, hlc: header.hlc, settled });
         let entry = self.conversation(&id)?.ok_or(LogError::UnknownConversation(id))?;
@@ -366,11 +367,10 @@ impl Batch<'_> {
 
     /// Names what an op waits for.
     fn wait(&mut self, op: &Op, n: i64, arrival: u64, state: State, waits: &[OpId]) -> Result<(), LogError> {
-        let mut statement = self.conn.prepare_cached(
-            "INSERT OR IGNORE INTO missing (conversation, prefix, id, waiter) VALUES (?1, ?2, ?3, ?4)",
-        )?;
+        let mut statement =
+            self.conn.prepare_cached("INSERT OR IGNORE INTO missing (conversation, id, waiter) VALUES (?1, ?2, ?3)")?;
         for id in waits {
-            statement.execute(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes(), arrival as i64])?;
+            statement.execute(params![n, id.as_bytes(), arrival as i64])?;
         }
         if state == State::Pending
             && let Some(count) = self.cache.pending.get_mut(&op.header.author)
@@ -388,39 +388,25 @@ impl Batch<'_> {
         log: i64,
         arrival: u64,
         chain: [u8; 16],
-        state: State,
         source: i64,
-        prev_known: bool,
+        place: &Place,
     ) -> Result<(), LogError> {
         let header = &op.header;
-        let prev = (!prev_known).then_some(header.prev.0.as_slice());
-        // The hash of a held body is computed again on the way out; that of an empty one too.
-        let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
         if self.insert.is_none() {
             self.insert = Some(self.conn.prepare_cached(
-                "INSERT INTO op (arrival, conversation, log, seq, hlc, prefix, state, source, body_len, id, chain, \
-                 rest, prev, body_hash, signature, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                "INSERT INTO op (arrival, conversation, log, seq, hlc, source, body_len, id, chain, rest, body_hash, \
+                 signature, body, prev) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?);
         }
         let statement = self.insert.as_mut().ok_or(LogError::Abandoned)?;
-        let numbers = [
-            arrival as i64,
-            n,
-            log,
-            header.seq as i64,
-            header.hlc.0 as i64,
-            row::prefix_to_sql(op.id.prefix()),
-            state as i64,
-            source,
-            header.body_len.into(),
-        ];
+        let numbers = [arrival as i64, n, log, header.seq as i64, header.hlc.0 as i64, source, header.body_len.into()];
+        // The hash of a held body is computed again on the way out; that of an empty one too.
+        let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
         let rest = row::encode_rest(header);
         let blobs = [
             Some(op.id.0.as_slice()),
             Some(chain.as_slice()),
             Some(rest.as_slice()),
-            prev,
             body_hash.as_ref().map(<[u8; 32]>::as_slice),
             op.signature.as_ref().map(|signature| signature.0.as_slice()),
             op.body.as_deref(),
@@ -431,103 +417,13 @@ impl Batch<'_> {
         for (column, blob) in (1 + numbers.len()..).zip(blobs) {
             statement.raw_bind_parameter(column, blob)?;
         }
+        let prev = 1 + numbers.len() + blobs.len();
+        match place.prev_arrival {
+            Some(arrival) => statement.raw_bind_parameter(prev, arrival as i64)?,
+            None if header.seq == 1 => statement.raw_bind_parameter(prev, Null)?,
+            None => statement.raw_bind_parameter(prev, header.prev.0.as_slice())?,
+        }
         statement.raw_execute()?;
-        Ok(())
-    }
-
-    /// Where an op would stand in its log, before it is stored.
-    fn place(&mut self, op: &Op, log: Option<&LogRow>) -> Result<Place, LogError> {
-        let (seq, prev) = (op.header.seq, op.header.prev);
-        let mut place = Place { prev_known: seq == 1, occupied: false, conflicts: Vec::new() };
-        let Some(log) = log else { return Ok(place) };
-        let next = log.max_seq + 1;
-        if !log.branched && (seq > next || (seq == next && prev == log.tip)) {
-            place.prev_known = seq == next;
-            return Ok(place);
-        }
-        // Ids that are here, or named by what is here, at the place before and at this one.
-        let (mut before, mut here) = (BTreeSet::new(), BTreeSet::from([op.id]));
-        if seq > 1 {
-            before.insert(prev);
-        }
-        let mut first_before = None;
-        let mut first_here = None;
-        let mut statement = self.conn.prepare_cached(
-            "SELECT seq, id, prev FROM op WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq, arrival",
-        )?;
-        let mut rows =
-            statement.query(params![log.n, (seq - 1) as i64, seq.saturating_add(1).min(i64::MAX as u64) as i64])?;
-        while let Some(row) = rows.next()? {
-            let (at, id) = (row::number(row, 0)?, OpId(row::array(row, 1)?));
-            let named = row::blob_or_none(row, 2)?.map(row::fixed).transpose()?.map(OpId);
-            if at + 1 == seq {
-                first_before.get_or_insert(id);
-                before.insert(id);
-            } else if at == seq {
-                place.occupied = true;
-                first_here.get_or_insert(id);
-                here.insert(id);
-                before.extend(named.or(first_before));
-            } else {
-                here.extend(named.or(first_here));
-            }
-        }
-        place.prev_known = seq == 1 || first_before == Some(prev);
-        for (at, ids) in [(seq - 1, before), (seq, here)] {
-            if ids.len() > 1 {
-                place.conflicts.push((at, ids));
-            }
-        }
-        Ok(place)
-    }
-
-    /// Moves the log's row on by one op, whose own row is stored already.
-    fn enter_log(&mut self, log: &mut LogRow, op: &Op, place: &Place, state: State) -> Result<(), LogError> {
-        let header = &op.header;
-        log.count += 1;
-        log.branches += u64::from(place.occupied);
-        log.branched |= !place.conflicts.is_empty();
-        if header.seq > log.max_seq || (header.seq == log.max_seq && op.id < log.tip) {
-            (log.max_seq, log.tip, log.tip_hlc) = (header.seq, op.id, header.hlc);
-            log.tip_settled = state.is_settled();
-        }
-        if header.seq == log.contiguous + 1 {
-            log.contiguous = header.seq;
-            if log.contiguous < log.max_seq {
-                let mut statement =
-                    self.conn.prepare_cached("SELECT seq FROM op WHERE log = ?1 AND seq > ?2 ORDER BY seq")?;
-                let mut rows = statement.query(params![log.n, log.contiguous as i64])?;
-                while let Some(row) = rows.next()? {
-                    let seq = row::number(row, 0)?;
-                    if seq > log.contiguous + 1 {
-                        break;
-                    }
-                    log.contiguous = seq;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the evidence.
-    fn record_conflicts(&mut self, op: &Op, log: &LogRow, place: &Place, run: &mut Run<'_>) -> Result<(), LogError> {
-        for (seq, ids) in &place.conflicts {
-            let mut statement =
-                self.conn.prepare_cached("INSERT OR IGNORE INTO equivocation (log, seq, id) VALUES (?1, ?2, ?3)")?;
-            let mut news = 0;
-            for id in ids {
-                news += statement.execute(params![log.n, *seq as i64, id.as_bytes()])?;
-            }
-            if news > 0 {
-                run.out.equivocations.push(Equivocation {
-                    conversation: op.conversation(),
-                    author: op.header.author,
-                    log: op.header.log,
-                    seq: *seq,
-                    ids: ids.iter().copied().collect(),
-                });
-            }
-        }
         Ok(())
     }
 
@@ -542,13 +438,12 @@ impl Batch<'_> {
         if op.signature.is_none() && op.body.is_none() {
             return Ok(());
         }
-        let (unsigned, bodiless, state, n): (bool, bool, i64, i64) = self
+        let (unsigned, bodiless, n): (bool, bool, i64) = self
             .conn
             .prepare_cached(
-                "SELECT signature IS NULL, body IS NULL AND body_len > 0, state, conversation FROM op WHERE arrival = ?1",
+                "SELECT signature IS NULL, body IS NULL AND body_len > 0, conversation FROM op WHERE arrival = ?1",
             )?
-            .query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let state = State::from_sql(state)?;
+            .query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         if unsigned && let Some(signature) = &op.signature {
             let mut statement = self.conn.prepare_cached("UPDATE op SET signature = ?2 WHERE arrival = ?1")?;
             statement.execute(params![arrival as i64, signature.0])?;
@@ -561,7 +456,7 @@ impl Batch<'_> {
             if let Some(control) = control {
                 self.apply_control(op, control, n, arrival, run)?;
             }
-            if state == State::Delivered {
+            if reads::state_of(self.conn, arrival)? == State::Delivered {
                 let conversation = op.conversation();
                 let delivered = Delivered { op, conversation, arrival, control, own: false, late_hint: true };
                 run.fold.body(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
@@ -569,59 +464,5 @@ impl Batch<'_> {
         }
         run.out.completed += usize::from(embodied || (unsigned && op.signature.is_some()));
         Ok(())
-    }
-
-    /// Makes the log that this device writes the open one.
-    fn open_own_log(&mut self, n: i64, op: &Op, log: &mut LogRow, new: bool) -> Result<(), LogError> {
-        if !new {
-            return Ok(());
-        }
-        self.cache.own.insert(op.header.author);
-        self.shut(n, &op.header.author)?;
-        let mut statement = self.conn.prepare_cached(
-            "INSERT OR REPLACE INTO own_log (conversation, device, log, open) VALUES (?1, ?2, ?3, 1)",
-        )?;
-        statement.execute(params![n, op.header.author.as_bytes(), op.header.log.as_bytes()])?;
-        log.open = true;
-        Ok(())
-    }
-
-    /// A peer has an op of this device that was not here. If it is of the open log, or of one of which nothing is known,
-    /// the open log's end cannot be trusted to be its end.
-    fn close_own_logs(&mut self, n: i64, op: &Op, log: &mut LogRow) -> Result<(), LogError> {
-        let mut statement =
-            self.conn.prepare_cached("SELECT 1 FROM own_log WHERE conversation = ?1 AND device = ?2 AND log = ?3")?;
-        let begun_here = statement.exists(params![n, op.header.author.as_bytes(), op.header.log.as_bytes()])?;
-        if log.open || !begun_here {
-            self.shut(n, &op.header.author)?;
-            log.open = false;
-        }
-        Ok(())
-    }
-
-    fn shut(&mut self, n: i64, device: &DeviceId) -> Result<(), LogError> {
-        self.conn
-            .prepare_cached("UPDATE own_log SET open = 0 WHERE conversation = ?1 AND device = ?2 AND open = 1")?
-            .execute(params![n, device.as_bytes()])?;
-        for ((conversation, author, _), log) in &mut self.cache.logs {
-            if *conversation == n && author == device {
-                log.open = false;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether an op that this device wrote goes on where its open log ends, or begins a new log.
-fn follows_own_tail(op: &Op, log: Option<&LogRow>) -> bool {
-    match log {
-        None => op.header.seq == 1,
-        Some(log) => {
-            log.open
-                && !log.branched
-                && op.header.seq == log.max_seq + 1
-                && op.header.prev == log.tip
-                && op.header.hlc > Hlc::ZERO
-        }
     }
 }

@@ -4,8 +4,10 @@
 //! Everything here can be thrown away at any time outside a batch; it *is* thrown away after a rollback and when another
 //! process has written. Not here: the rules (`append.rs`, `deliver.rs`).
 
+use crate::ids::{self, Fresh};
+use crate::pages::Pages;
 use crate::tree::Tree;
-use crate::{LogError, arrivals, repair, row};
+use crate::{LogError, arrivals, reads, repair, row};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Chain, Sum};
@@ -33,6 +35,8 @@ pub(crate) struct Cache {
     pub(crate) dirty_conversations: BTreeSet<ConversationId>,
     pub(crate) dirty_logs: BTreeSet<(i64, DeviceId, LogId)>,
     pub(crate) recent: Recent,
+    pub(crate) pages: Pages,
+    pub(crate) fresh: Fresh,
     /// Pending ops per author; absent = not counted yet.
     pub(crate) pending: BTreeMap<DeviceId, u64>,
     /// Devices that ever wrote through this store.
@@ -58,6 +62,8 @@ impl Cache {
 
     /// Writes rows that changed.
     pub(crate) fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
+        self.fresh.flush(conn)?;
+        self.pages.flush(conn)?;
         for key in std::mem::take(&mut self.dirty_logs) {
             if let Some(log) = self.logs.get(&key) {
                 log.flush(conn)?;
@@ -85,6 +91,7 @@ impl Cache {
         if self.logs.len() > LOGS_MAX {
             self.logs.clear();
         }
+        self.pages.trim();
     }
 }
 
@@ -244,6 +251,7 @@ pub(crate) struct LogRow {
     pub(crate) contiguous: u64,
     pub(crate) tip: OpId,
     pub(crate) tip_hlc: Hlc,
+    pub(crate) tip_arrival: u64,
     /// The tip is known to be settled. `false` = look it up.
     pub(crate) tip_settled: bool,
     pub(crate) branched: bool,
@@ -256,7 +264,7 @@ impl LogRow {
     pub(crate) fn load(conn: &Connection, n: i64, author: &DeviceId, log: &LogId) -> Result<Option<Self>, LogError> {
         let mut statement = conn.prepare_cached(
             "SELECT n, max_seq, count, contiguous, tip, tip_hlc, branched, branches, EXISTS (SELECT 1 FROM own_log w \
-             WHERE w.conversation = ?1 AND w.device = ?2 AND w.log = ?3 AND w.open = 1) \
+             WHERE w.conversation = ?1 AND w.device = ?2 AND w.log = ?3 AND w.open = 1), tip_arrival \
              FROM log WHERE conversation = ?1 AND author = ?2 AND log = ?3",
         )?;
         let mut rows = statement.query(params![n, author.as_bytes(), log.as_bytes()])?;
@@ -268,6 +276,7 @@ impl LogRow {
             contiguous: row::number(row, 3)?,
             tip: OpId(row::array(row, 4)?),
             tip_hlc: Hlc(row::number(row, 5)?),
+            tip_arrival: row::number(row, 9)?,
             tip_settled: false,
             branched: row.get(6)?,
             branches: row::number(row, 7)?,
@@ -278,8 +287,8 @@ impl LogRow {
     /// Makes the row of a new log, still without ops.
     pub(crate) fn create(conn: &Connection, n: i64, author: &DeviceId, log: &LogId) -> Result<Self, LogError> {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO log (conversation, author, log, max_seq, count, contiguous, tip, tip_hlc, branched, branches) \
-             VALUES (?1, ?2, ?3, 0, 0, 0, ?4, 0, 0, 0)",
+            "INSERT INTO log (conversation, author, log, max_seq, count, contiguous, tip, tip_hlc, tip_arrival, \
+             branched, branches) VALUES (?1, ?2, ?3, 0, 0, 0, ?4, 0, 0, 0, 0)",
         )?;
         let number = statement.insert(params![n, author.as_bytes(), log.as_bytes(), OpId::ZERO.as_bytes()])?;
         Ok(Self {
@@ -289,6 +298,7 @@ impl LogRow {
             contiguous: 0,
             tip: OpId::ZERO,
             tip_hlc: Hlc::ZERO,
+            tip_arrival: 0,
             tip_settled: false,
             branched: false,
             branches: 0,
@@ -300,7 +310,7 @@ impl LogRow {
     fn flush(&self, conn: &Connection) -> Result<(), LogError> {
         let mut statement = conn.prepare_cached(
             "UPDATE log SET max_seq = ?2, count = ?3, contiguous = ?4, tip = ?5, tip_hlc = ?6, branched = ?7, \
-             branches = ?8 WHERE n = ?1",
+             branches = ?8, tip_arrival = ?9 WHERE n = ?1",
         )?;
         statement.execute(params![
             self.n,
@@ -310,7 +320,8 @@ impl LogRow {
             self.tip.as_bytes(),
             self.tip_hlc.0 as i64,
             self.branched,
-            self.branches as i64
+            self.branches as i64,
+            self.tip_arrival as i64
         ])?;
         Ok(())
     }
@@ -324,51 +335,50 @@ pub(crate) struct Known {
     pub(crate) settled: bool,
 }
 
-/// The ops that were stored or looked up last: one per slot, chosen by the id (ids are hashes, so they spread evenly).
+/// The ops that were stored or looked up last: the last two per slot, chosen by the id (ids are hashes, so they spread
+/// evenly).
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    slots: Vec<Option<(OpId, Known)>>,
+    slots: Vec<[Option<(OpId, Known)>; 2]>,
 }
 
 impl Recent {
     fn slot(id: &OpId) -> usize {
-        (id.prefix() % RECENT_MAX as u64) as usize
+        (id.prefix() % (RECENT_MAX as u64 / 2)) as usize
     }
 
     pub(crate) fn get(&self, id: &OpId) -> Option<Known> {
-        let slot = self.slots.get(Self::slot(id))?.as_ref()?;
-        (slot.0 == *id).then_some(slot.1)
+        let slot = self.slots.get(Self::slot(id))?;
+        slot.iter().flatten().find(|known| known.0 == *id).map(|known| known.1)
     }
 
     pub(crate) fn put(&mut self, id: &OpId, known: Known) {
         if self.slots.is_empty() {
-            self.slots.resize_with(RECENT_MAX, || None);
+            self.slots.resize_with(RECENT_MAX / 2, Default::default);
         }
-        self.slots[Self::slot(id)] = Some((*id, known));
+        let [newer, older] = &mut self.slots[Self::slot(id)];
+        if newer.is_none_or(|other| other.0 != *id) {
+            *older = newer.take();
+        }
+        *newer = Some((*id, known));
     }
 }
 
-/// Looks an op up by conversation and id: in memory, then in its row.
-pub(crate) fn look_up(
-    conn: &Connection,
-    recent: &mut Recent,
-    conversation: i64,
-    id: &OpId,
-) -> Result<Option<Known>, LogError> {
-    if let Some(known) = recent.get(id).filter(|known| known.conversation == conversation) {
-        return Ok(Some(known));
-    }
-    let mut statement = conn.prepare_cached("SELECT conversation, id, hlc, state FROM op WHERE prefix = ?1")?;
-    let mut rows = statement.query([row::prefix_to_sql(id.prefix())])?;
-    while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(0)? == conversation && row::blob(row, 1)? == id.as_bytes() {
-            let settled = crate::State::from_sql(row.get(3)?)?.is_settled();
-            let known = Known { conversation, hlc: Hlc(row::number(row, 2)?), settled };
-            recent.put(id, known);
+impl Cache {
+    /// Looks an op up by conversation and id: in memory, then in its row.
+    pub(crate) fn look_up(&mut self, conn: &Connection, n: i64, id: &OpId) -> Result<Option<Known>, LogError> {
+        if let Some(known) = self.recent.get(id).filter(|known| known.conversation == n) {
             return Ok(Some(known));
         }
+        self.fresh.flush(conn)?;
+        let Some(arrival) = ids::find(conn, n, self.position, id)? else { return Ok(None) };
+        let mut statement = conn.prepare_cached("SELECT hlc FROM op WHERE arrival = ?1")?;
+        let hlc: i64 = statement.query_row([arrival as i64], |row| row.get(0))?;
+        let settled = reads::state_of(conn, arrival)?.is_settled();
+        let known = Known { conversation: n, hlc: Hlc(hlc as u64), settled };
+        self.recent.put(id, known);
+        Ok(Some(known))
     }
-    Ok(None)
 }
 
 /// Pending ops of an author, counted once.
@@ -381,7 +391,8 @@ pub(crate) fn pending_of(
         return Ok(*count);
     }
     let mut statement = conn.prepare_cached(
-        "SELECT count(*) FROM op o CROSS JOIN log l ON l.n = o.log WHERE o.state = 1 AND o.state <> 0 AND l.author = ?1",
+        "SELECT count(*) FROM undelivered u CROSS JOIN op o ON o.arrival = u.arrival CROSS JOIN log l ON l.n = o.log \
+         WHERE u.state = 1 AND l.author = ?1",
     )?;
     let count: Option<i64> = statement.query_row([author.as_bytes()], |row| row.get(0)).optional()?;
     let count = count.unwrap_or(0) as u64;

@@ -6,7 +6,7 @@
 use crate::repair::{recount_heads, recount_log, sorted_items, waits_of};
 use crate::row;
 use crate::tree::{NodeRow, Tree};
-use crate::{LogError, Reader, State};
+use crate::{LogError, Reader, State, ids, pages};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use tombolo_model::digest::Chain;
@@ -15,7 +15,7 @@ use tombolo_model::{ConversationId, Hlc, OpId};
 /// Answer of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Stable name: `sqlite`, `ids`, `arrivals`, `logs`, `digest`, `heads`, `waiting`.
+    /// Stable name: `sqlite`, `ids`, `arrivals`, `index`, `logs`, `digest`, `heads`, `waiting`.
     pub check: &'static str,
     /// Whether everything is as it should be.
     pub ok: bool,
@@ -85,6 +85,7 @@ impl Reader {
             check_sqlite(conn, progress)?,
             self.check_ids(progress)?,
             check_arrivals(conn, self.incarnation(), progress)?,
+            check_index(conn, progress)?,
             per_conversation("logs", &conversations, progress, |n, complain| check_logs(conn, n, complain))?,
             per_conversation("digest", &conversations, progress, |n, complain| check_digest(conn, n, complain))?,
             per_conversation("heads", &conversations, progress, |n, complain| check_heads(conn, n, complain))?,
@@ -158,6 +159,41 @@ fn check_arrivals(
     Ok(complaints.finding("arrivals", || format!("{last} arrivals hang together")))
 }
 
+/// Every op must be listed once under its place and once under its id, and nothing else.
+fn check_index(conn: &Connection, progress: &mut dyn FnMut(Progress)) -> Result<Finding, LogError> {
+    let mut complaints = Complaints::default();
+    let mut statement = conn.prepare_cached("SELECT arrival, log, seq, id FROM op ORDER BY arrival")?;
+    let mut rows = statement.query([])?;
+    let mut ops = 0_u64;
+    while let Some(row) = rows.next()? {
+        let (arrival, seq) = (row::number(row, 0)?, row::number(row, 2)?);
+        let id = OpId(row::array(row, 3)?);
+        ops += 1;
+        let mut placed = false;
+        pages::walk(conn, row.get(1)?, seq, seq, |entry| {
+            placed |= entry.arrival == arrival;
+            Ok(!placed)
+        })?;
+        if !placed {
+            complaints.add(|| format!("op {id} is not listed at its place"));
+        }
+        if !ids::has(conn, &id, arrival)? {
+            complaints.add(|| format!("op {id} is not listed under its id"));
+        }
+    }
+    let mut places = 0;
+    let mut logs = conn.prepare_cached("SELECT DISTINCT log FROM log_page")?;
+    for log in logs.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()? {
+        places += pages::all(conn, log)?.len() as u64;
+    }
+    let listed = ids::count(conn)?;
+    if (places, listed) != (ops, ops) {
+        complaints.add(|| format!("{ops} ops are stored, {places} places and {listed} ids are listed"));
+    }
+    progress(Progress { check: "index", done: 1, total: 1 });
+    Ok(complaints.finding("index", || format!("{ops} ops are listed by place and by id")))
+}
+
 fn per_conversation(
     check: &'static str,
     conversations: &[(i64, ConversationId)],
@@ -180,14 +216,17 @@ fn per_conversation(
 
 fn check_logs(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
     let mut statement = conn.prepare_cached(
-        "SELECT n, max_seq, count, contiguous, tip, tip_hlc, branched, branches FROM log WHERE conversation = ?1",
+        "SELECT n, max_seq, count, contiguous, tip, tip_hlc, branched, branches, tip_arrival FROM log \
+         WHERE conversation = ?1",
     )?;
     let mut rows = statement.query([n])?;
     while let Some(row) = rows.next()? {
         let log = row.get(0)?;
         let counts = recount_log(conn, log)?;
         let stored = (row::number(row, 1)?, row::number(row, 2)?, row::number(row, 3)?, OpId(row::array(row, 4)?));
-        if stored != (counts.max_seq, counts.count, counts.contiguous, counts.tip) {
+        let tip_arrival = row::number(row, 8)?;
+        if stored != (counts.max_seq, counts.count, counts.contiguous, counts.tip) || tip_arrival != counts.tip_arrival
+        {
             complain(format!("log {log}: heights, count or tip are not those of its ops"));
         }
         let flags = (Hlc(row::number(row, 5)?), row.get::<_, bool>(6)?, row::number(row, 7)?);
@@ -246,13 +285,14 @@ fn check_heads(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> R
 
 fn check_waiting(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
     let mut statement = conn.prepare_cached(
-        "SELECT arrival, state FROM op WHERE conversation = ?1 AND state <> 0 UNION SELECT o.arrival, o.state \
-             FROM missing m JOIN op o ON o.arrival = m.waiter WHERE m.conversation = ?1 ORDER BY 1",
+        "SELECT arrival FROM undelivered WHERE conversation = ?1 UNION \
+         SELECT waiter FROM missing WHERE conversation = ?1 ORDER BY 1",
     )?;
     let mut rows = statement.query([n])?;
     let mut waiting = 0;
     while let Some(row) = rows.next()? {
-        let (arrival, state) = (row.get::<_, i64>(0)?, State::from_sql(row.get(1)?)?);
+        let arrival: i64 = row.get(0)?;
+        let state = crate::reads::state_of(conn, arrival as u64)?;
         if state == State::Void {
             continue;
         }

@@ -8,7 +8,7 @@
 //! Not here: storing (`append.rs`).
 
 use crate::append::Run;
-use crate::cache::{self, Known, LogRow};
+use crate::cache::{Known, LogRow};
 use crate::{Batch, LogError, State, reads, row};
 use rusqlite::{Transaction, params};
 use std::collections::VecDeque;
@@ -91,9 +91,7 @@ impl Batch<'_> {
                     };
                     match heads {
                         Some(hlc) => Some((hlc, true)),
-                        None => {
-                            cache::look_up(conn, &mut self.cache.recent, n, id)?.map(|known| (known.hlc, known.settled))
-                        }
+                        None => self.cache.look_up(conn, n, id)?.map(|known| (known.hlc, known.settled)),
                     }
                 }
             };
@@ -150,11 +148,7 @@ impl Batch<'_> {
             }
             for waiter in self.take_waiters(n, &id)? {
                 let more = self.conn.prepare_cached("SELECT 1 FROM missing WHERE waiter = ?1")?.exists([waiter])?;
-                let state = self
-                    .conn
-                    .prepare_cached("SELECT state FROM op WHERE arrival = ?1")?
-                    .query_row([waiter], |row| row.get(0))?;
-                match State::from_sql(state)? {
+                match reads::state_of(self.conn, waiter as u64)? {
                     State::Pending if !more => {
                         settled.push_back(self.settle(conversation, n, waiter as u64, State::Pending, run)?);
                     }
@@ -176,10 +170,9 @@ impl Batch<'_> {
 
     /// Rows of the ops that wait for `id`, which do not any more.
     fn take_waiters(&mut self, n: i64, id: &OpId) -> Result<Vec<i64>, LogError> {
-        let mut statement = self.conn.prepare_cached(
-            "DELETE FROM missing WHERE conversation = ?1 AND prefix = ?2 AND id = ?3 RETURNING waiter",
-        )?;
-        let rows = statement.query_map(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes()], |row| row.get(0))?;
+        let mut statement =
+            self.conn.prepare_cached("DELETE FROM missing WHERE conversation = ?1 AND id = ?2 RETURNING waiter")?;
+        let rows = statement.query_map(params![n, id.as_bytes()], |row| row.get(0))?;
         let mut waiters = rows.collect::<Result<Vec<i64>, _>>()?;
         waiters.sort_unstable();
         Ok(waiters)
@@ -220,9 +213,14 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Moves a stored op on to another state.
     fn set_state(&mut self, arrival: u64, state: State) -> Result<(), LogError> {
-        let mut statement = self.conn.prepare_cached("UPDATE op SET state = ?2 WHERE arrival = ?1")?;
-        statement.execute(params![arrival as i64, state as i64])?;
+        if state == State::Delivered {
+            self.conn.prepare_cached("DELETE FROM undelivered WHERE arrival = ?1")?.execute([arrival as i64])?;
+        } else {
+            let mut statement = self.conn.prepare_cached("UPDATE undelivered SET state = ?2 WHERE arrival = ?1")?;
+            statement.execute(params![arrival as i64, state as i64])?;
+        }
         Ok(())
     }
 
@@ -232,8 +230,8 @@ impl Batch<'_> {
         let mut found: Vec<(u64, Hlc, ConversationId, i64)> = Vec::new();
         {
             let mut statement = self.conn.prepare_cached(
-                "SELECT o.arrival, o.hlc, c.id, c.n FROM op o CROSS JOIN conversation c ON c.n = o.conversation \
-                 WHERE o.state = 2 AND o.state <> 0 ORDER BY o.hlc, o.prefix, o.id",
+                "SELECT u.arrival, u.hlc, c.id, c.n FROM undelivered u CROSS JOIN op o ON o.arrival = u.arrival \
+                 CROSS JOIN conversation c ON c.n = u.conversation WHERE u.state = 2 ORDER BY u.hlc, o.id",
             )?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {

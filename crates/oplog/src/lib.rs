@@ -12,7 +12,7 @@
 //! rebuilt. After a failed commit nothing is trusted until the file is opened again.
 //!
 //! Read in this order: `schema.rs` (the tables), `append.rs` (the way of an op in), `deliver.rs` (causal delivery),
-//! `tree.rs` (sums), `reads.rs`, `arrivals.rs`, `roster.rs`, `check.rs` (what doctor looks at).
+//! `tree.rs` (sums), `pages.rs` and `ids.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `check.rs` (what doctor looks at).
 
 mod append;
 mod arrivals;
@@ -22,8 +22,11 @@ mod check;
 mod control;
 mod deliver;
 mod error;
+mod ids;
 mod migrate;
 mod open;
+mod pages;
+mod place;
 mod proof;
 mod reads;
 mod repair;
@@ -43,6 +46,6 @@ pub use open::{Log, Open, Reader};
 pub use reads::{ConversationRow, Equivocation, Height, Tail};
 pub use repair::Damaged;
 pub use roster::{Invite, Member};
-pub use row::{State, prefix_from_sql, prefix_to_sql};
+pub use row::State;
 pub use rusqlite;
 pub use tree::LEAF_MAX;

@@ -26,8 +26,11 @@ const STATEMENTS_MAX: usize = 192;
 const WRITER_CACHE: i64 = -32_000;
 /// Page cache of a reader in **KiB**.
 const READER_CACHE: i64 = -8_000;
-/// The WAL is cut to this many **bytes** after a checkpoint.
+/// The WAL is cut to this many **bytes** after a checkpoint, which comes when it has grown to that: a page that many
+/// batches write reaches the file once.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// **Bytes** of a page (SQLite's default).
+const PAGE_BYTES: i64 = 4_096;
 
 /// What to open, and how.
 #[derive(Clone, Debug)]
@@ -207,6 +210,7 @@ fn configure_writer(conn: &Connection) -> Result<(), LogError> {
     // These answer with a row.
     conn.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
     conn.query_row(&format!("PRAGMA journal_size_limit = {WAL_BYTES_KEPT}"), [], |_| Ok(()))?;
+    conn.query_row(&format!("PRAGMA wal_autocheckpoint = {}", WAL_BYTES_KEPT / PAGE_BYTES), [], |_| Ok(()))?;
     conn.pragma_update(None, "cache_size", WRITER_CACHE)?;
     for (setting, name, want) in [
         ("synchronous = FULL", "synchronous", 2),

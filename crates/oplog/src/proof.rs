@@ -4,7 +4,7 @@
 //! Proofs are remembered per connection until the conversation changes. Not here: comparing proofs (`proto`).
 
 use crate::row;
-use crate::{LogError, Reader};
+use crate::{LogError, Reader, pages, tree};
 use rusqlite::Connection;
 use tombolo_model::digest::{Held, Proof};
 use tombolo_model::{ConversationId, DeviceId, LogId, OpId};
@@ -65,14 +65,20 @@ fn held(conn: &Connection, n: i64) -> Result<Vec<Held>, LogError> {
 }
 
 fn intervals(conn: &Connection, log: i64, branched: bool) -> Result<Vec<(u64, u64, OpId)>, LogError> {
-    let mut statement = conn.prepare_cached("SELECT seq, id FROM op WHERE log = ?1 ORDER BY seq, id")?;
-    let mut rows = statement.query([log])?;
     let mut found: Vec<(u64, u64, OpId)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (seq, id) = (row::number(row, 0)?, OpId(row::array(row, 1)?));
-        match found.last_mut() {
-            Some((_, last, tip)) if !branched && *last + 1 == seq => (*last, *tip) = (seq, id),
-            _ => found.push((seq, seq, id)),
+    let id = |arrival| tree::id_of(conn, arrival);
+    if branched {
+        for entry in pages::all(conn, log)? {
+            found.push((entry.seq, entry.seq, id(entry.arrival)?));
+        }
+        found.sort_unstable();
+        return Ok(found);
+    }
+    // Without branches a seq has one op, and only the ids of ends are wanted.
+    let entries = pages::all(conn, log)?;
+    for run in entries.chunk_by(|a, b| a.seq + 1 == b.seq) {
+        if let (Some(first), Some(last)) = (run.first(), run.last()) {
+            found.push((first.seq, last.seq, id(last.arrival)?));
         }
     }
     Ok(found)

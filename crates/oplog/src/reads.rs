@@ -4,7 +4,7 @@
 //! sums (`tree.rs`), the order of arrival and peers (`arrivals.rs`), members (`roster.rs`), proofs (`proof.rs`).
 
 use crate::row::{self, select_op};
-use crate::{LogError, Reader, State};
+use crate::{LogError, Reader, State, ids, pages};
 use rusqlite::{Connection, OptionalExtension, params};
 use tombolo_model::control::Kind;
 use tombolo_model::digest::Sum;
@@ -91,16 +91,22 @@ pub(crate) fn kind_from_sql(kind: Option<i64>) -> Result<Option<Kind>, LogError>
     }
 }
 
-/// Number of an op's row by conversation and id.
-pub(crate) fn find(conn: &Connection, conversation: i64, id: &OpId) -> Result<Option<u64>, LogError> {
-    let mut statement = conn.prepare_cached("SELECT arrival, conversation, id FROM op WHERE prefix = ?1")?;
-    let mut rows = statement.query([row::prefix_to_sql(id.prefix())])?;
-    while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(1)? == conversation && row::blob(row, 2)? == id.as_bytes() {
-            return Ok(Some(row::number(row, 0)?));
-        }
-    }
-    Ok(None)
+/// Arrival of an op, by conversation and id, among what is written.
+pub(crate) fn find(conn: &Connection, n: i64, id: &OpId) -> Result<Option<u64>, LogError> {
+    ids::find(conn, n, newest(conn, n)?, id)
+}
+
+/// Last arrival of a conversation.
+fn newest(conn: &Connection, n: i64) -> Result<u64, LogError> {
+    let mut statement = conn.prepare_cached("SELECT last_arrival FROM conversation WHERE n = ?1")?;
+    Ok(statement.query_row([n], |row| row.get::<_, i64>(0))? as u64)
+}
+
+/// State of a stored op.
+pub(crate) fn state_of(conn: &Connection, arrival: u64) -> Result<State, LogError> {
+    let mut statement = conn.prepare_cached("SELECT state FROM undelivered WHERE arrival = ?1")?;
+    let state = statement.query_row([arrival as i64], |row| row.get(0)).optional()?;
+    state.map_or(Ok(State::Delivered), State::from_sql)
 }
 
 /// One op by its row.
@@ -110,13 +116,9 @@ pub(crate) fn load(conn: &Connection, arrival: u64) -> Result<Option<Op>, LogErr
     rows.next()?.map(|row| row::read(row).map(|(_, op)| op)).transpose()
 }
 
-/// Runs a prepared query of [`select_op!`] and collects the ops.
-fn collect(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Op>, LogError> {
-    let mut ops = Vec::new();
-    while let Some(row) = rows.next()? {
-        ops.push(row::read(row)?.1);
-    }
-    Ok(ops)
+/// One op by its row, which a table names.
+pub(crate) fn load_named(conn: &Connection, arrival: u64) -> Result<Op, LogError> {
+    load(conn, arrival)?.ok_or_else(|| LogError::damaged("an index names an op that is not stored"))
 }
 
 macro_rules! select_conversation {
@@ -195,9 +197,7 @@ impl Reader {
     pub fn state(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<(State, u64)>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(None) };
         let Some(arrival) = find(self.db()?, n, id)? else { return Ok(None) };
-        let mut statement = self.db()?.prepare_cached("SELECT state FROM op WHERE arrival = ?1")?;
-        let state = statement.query_row([arrival as i64], |row| row.get(0))?;
-        Ok(Some((State::from_sql(state)?, arrival)))
+        Ok(Some((state_of(self.db()?, arrival)?, arrival)))
     }
 
     /// Ops of one log from `from_seq` to `to_seq`, both included, ascending, every branch; at most `limit`.
@@ -214,10 +214,15 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Op>, LogError> {
         let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
-        let mut statement = self.db()?.prepare_cached(select_op!(
-            "WHERE o.log = ?1 AND o.seq BETWEEN ?2 AND ?3 ORDER BY o.seq, o.arrival LIMIT ?4"
-        ))?;
-        collect(statement.query(params![log, clamp(from_seq), clamp(to_seq), limit as i64])?)
+        let conn = self.db()?;
+        let mut ops = Vec::new();
+        if limit > 0 {
+            pages::walk(conn, log, from_seq, to_seq, |entry| {
+                ops.push(load_named(conn, entry.arrival)?);
+                Ok(ops.len() < limit)
+            })?;
+        }
+        Ok(ops)
     }
 
     /// The ops after `after_seq` of one log up to and including the first that is held with its signature: what a
@@ -235,20 +240,16 @@ impl Reader {
     ) -> Result<Vec<Op>, LogError> {
         let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
         let conn = self.db()?;
-        let mut statement =
-            conn.prepare_cached(select_op!("WHERE o.log = ?1 AND o.seq > ?2 ORDER BY o.seq, o.arrival LIMIT ?3"))?;
-        let branched: bool = conn.query_row("SELECT branched FROM log WHERE n = ?1", [log], |row| row.get(0))?;
-        let mut rows = statement.query(params![log, clamp(after_seq), (2 * SIGNED_EVERY) as i64])?;
+        let branched: bool =
+            conn.prepare_cached("SELECT branched FROM log WHERE n = ?1")?.query_row([log], |row| row.get(0))?;
         let mut ops = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (_, op) = row::read(row)?;
-            let signed = op.signature.is_some();
-            ops.push(op);
+        pages::walk(conn, log, after_seq.saturating_add(1), u64::MAX, |entry| {
+            let op = load_named(conn, entry.arrival)?;
             // In a branched log the first signature may be of another branch.
-            if signed && !branched {
-                break;
-            }
-        }
+            let enough = op.signature.is_some() && !branched;
+            ops.push(op);
+            Ok(!enough && (ops.len() as u64) < 2 * SIGNED_EVERY)
+        })?;
         Ok(ops)
     }
 
@@ -258,11 +259,13 @@ impl Reader {
     /// [`LogError`] of SQLite, [`LogError::Damaged`].
     pub fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        let mut statement =
-            self.db()?.prepare_cached(select_op!("WHERE o.prefix = ?1 AND o.conversation = ?2 ORDER BY o.id"))?;
+        let conn = self.db()?;
+        let newest = newest(conn, n)?;
         let mut found = Vec::new();
         for prefix in prefixes {
-            found.extend(collect(statement.query(params![row::prefix_to_sql(*prefix), n])?)?);
+            for (_, arrival) in ids::with_prefix(conn, n, newest, *prefix)? {
+                found.push(load_named(conn, arrival)?);
+            }
         }
         Ok(found)
     }
@@ -330,8 +333,7 @@ impl Reader {
     fn own_tails(&self, conversation: &ConversationId, device: &DeviceId, open: bool) -> Result<Vec<Tail>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
         let mut statement = self.db()?.prepare_cached(
-            "SELECT l.log, l.max_seq, l.tip, l.tip_hlc, (SELECT o.state FROM op o WHERE o.log = l.n AND \
-             o.seq = l.max_seq AND o.id = l.tip) FROM log l LEFT JOIN own_log w ON w.conversation = l.conversation \
+            "SELECT l.log, l.max_seq, l.tip, l.tip_hlc, l.tip_arrival FROM log l LEFT JOIN own_log w ON w.conversation = l.conversation \
              AND w.device = l.author AND w.log = l.log AND w.open = 1 \
              WHERE l.conversation = ?1 AND l.author = ?2 AND (w.open IS NOT NULL) = ?3 ORDER BY l.log",
         )?;
@@ -343,7 +345,7 @@ impl Reader {
                 seq: row::number(row, 1)?,
                 id: OpId(row::array(row, 2)?),
                 hlc: Hlc(row::number(row, 3)?),
-                state: State::from_sql(row.get(4)?)?,
+                state: state_of(self.db()?, row::number(row, 4)?)?,
             });
         }
         Ok(found)
@@ -357,15 +359,16 @@ impl Reader {
         self.in_state(conversation, State::Pending)
     }
 
-    /// Ops in a state other than delivered, by clock and id.
+    /// Ops in a state other than delivered, by clock and id. (Of what is delivered there is no list; see
+    /// [`Reader::state`].)
     ///
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn in_state(&self, conversation: &ConversationId, state: State) -> Result<Vec<OpId>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        // The repeated condition lets SQLite use the index of what is not delivered.
         let mut statement = self.db()?.prepare_cached(
-            "SELECT id FROM op WHERE state = ?2 AND state <> 0 AND conversation = ?1 ORDER BY hlc, prefix, id",
+            "SELECT o.id FROM undelivered u CROSS JOIN op o ON o.arrival = u.arrival \
+             WHERE u.conversation = ?1 AND u.state = ?2 ORDER BY o.hlc, o.id",
         )?;
         let mut rows = statement.query(params![n, state as i64])?;
         let mut found = Vec::new();
@@ -381,14 +384,17 @@ impl Reader {
     /// [`LogError`] of SQLite.
     pub fn missing(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<OpId>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        let mut statement = self.db()?.prepare_cached(
-            "SELECT DISTINCT id FROM missing m WHERE conversation = ?1 AND NOT EXISTS (SELECT 1 FROM op o \
-             WHERE o.prefix = m.prefix AND o.id = m.id AND o.conversation = m.conversation) LIMIT ?2",
-        )?;
-        let mut rows = statement.query(params![n, limit as i64])?;
+        let conn = self.db()?;
+        let mut statement = conn.prepare_cached("SELECT DISTINCT id FROM missing WHERE conversation = ?1")?;
+        let mut rows = statement.query([n])?;
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(OpId(row::array(row, 0)?));
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let id = OpId(row::array(row, 0)?);
+            if find(conn, n, &id)?.is_none() {
+                found.push(id);
+            }
         }
         Ok(found)
     }
@@ -398,7 +404,7 @@ impl Reader {
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn early_next_ms(&self) -> Result<Option<u64>, LogError> {
-        let mut statement = self.db()?.prepare_cached("SELECT min(hlc) FROM op WHERE state = 2 AND state <> 0")?;
+        let mut statement = self.db()?.prepare_cached("SELECT min(hlc) FROM undelivered WHERE state = 2")?;
         let hlc: Option<i64> = statement.query_row([], |row| row.get(0))?;
         Ok(hlc.map(|hlc| Hlc(hlc as u64).ms().saturating_sub(DRIFT_MS_MAX)))
     }
@@ -446,9 +452,4 @@ impl Reader {
             self.db()?.prepare_cached("SELECT n FROM log WHERE conversation = ?1 AND author = ?2 AND log = ?3")?;
         Ok(statement.query_row(params![n, author.as_bytes(), log.as_bytes()], |row| row.get(0)).optional()?)
     }
-}
-
-/// Seqs beyond what a row can hold are beyond every row.
-fn clamp(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
 }

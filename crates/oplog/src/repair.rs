@@ -5,9 +5,10 @@
 //! was dropped (`replica`).
 
 use crate::cache::{Cache, Conversation};
+use crate::pages::{self, Entry};
 use crate::row::{self, select_op};
 use crate::tree::{Item, Tree};
-use crate::{Batch, LogError, Reader, State};
+use crate::{Batch, LogError, Reader, State, ids, reads};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Chain, Sum};
@@ -32,70 +33,69 @@ pub(crate) struct LogCounts {
     pub(crate) contiguous: u64,
     pub(crate) tip: OpId,
     pub(crate) tip_hlc: Hlc,
+    pub(crate) tip_arrival: u64,
     pub(crate) branched: bool,
     pub(crate) branches: u64,
     /// Places that several ids claim.
     pub(crate) conflicts: BTreeMap<u64, BTreeSet<OpId>>,
 }
 
+/// Ids that claim a place, and the place.
+type Claims = (u64, BTreeSet<OpId>);
+
 /// Counts a log from its ops.
 pub(crate) fn recount_log(conn: &Connection, log: i64) -> Result<LogCounts, LogError> {
-    let mut statement =
-        conn.prepare_cached("SELECT seq, id, prev, hlc FROM op WHERE log = ?1 ORDER BY seq, arrival")?;
-    let mut rows = statement.query([log])?;
     let mut counts = LogCounts::default();
-    // Ids at, or named for, the last two places: (seq, ids, earliest arrival).
-    let mut before: (u64, BTreeSet<OpId>, Option<OpId>) = Default::default();
-    let mut here: (u64, BTreeSet<OpId>, Option<OpId>) = Default::default();
-    let mut close = |place: &(u64, BTreeSet<OpId>, Option<OpId>)| {
-        if place.1.len() > 1 {
-            counts.conflicts.insert(place.0, place.1.clone());
+    let mut close = |claims: &Claims| {
+        if claims.1.len() > 1 {
+            counts.conflicts.insert(claims.0, claims.1.clone());
         }
     };
-    let (mut max_seq, mut count, mut contiguous, mut branches) = (0, 0, 0, 0);
-    let (mut tip, mut tip_hlc) = (OpId::ZERO, Hlc::ZERO);
-    while let Some(row) = rows.next()? {
-        let (seq, id, hlc) = (row::number(row, 0)?, OpId(row::array(row, 1)?), Hlc(row::number(row, 3)?));
-        let named = row::blob_or_none(row, 2)?.map(row::fixed).transpose()?.map(OpId);
-        if seq != here.0 {
+    // Ids at, or named for, the last two places.
+    let (mut before, mut here): (Claims, Claims) = Default::default();
+    let (mut count, mut contiguous, mut branches) = (0, 0, 0);
+    let mut tip: Option<(u64, OpId, Hlc, u64)> = None;
+    for Entry { seq, arrival } in pages::all(conn, log)? {
+        let op = reads::load_named(conn, arrival)?;
+        if seq == here.0 {
+            branches += 1;
+        } else {
             close(&before);
-            before = std::mem::replace(&mut here, (seq, BTreeSet::new(), None));
+            before = std::mem::replace(&mut here, (seq, BTreeSet::new()));
             if before.0 + 1 != seq {
                 close(&before);
-                before = (seq - 1, BTreeSet::new(), None);
+                before = (seq - 1, BTreeSet::new());
             }
-        } else {
-            branches += 1;
         }
-        here.1.insert(id);
-        here.2.get_or_insert(id);
+        here.1.insert(op.id);
         if seq > 1 {
-            before.1.extend(named.or(before.2));
+            before.1.insert(op.header.prev);
         }
         count += 1;
         if seq == contiguous + 1 {
             contiguous = seq;
         }
-        if seq > max_seq || id < tip {
-            (max_seq, tip, tip_hlc) = (seq, id, hlc);
+        if tip.is_none_or(|tip| seq > tip.0 || op.id < tip.1) {
+            tip = Some((seq, op.id, op.header.hlc, arrival));
         }
     }
     close(&before);
     close(&here);
     let branched = !counts.conflicts.is_empty();
-    Ok(LogCounts { max_seq, count, contiguous, tip, tip_hlc, branched, branches, conflicts: counts.conflicts })
+    let (max_seq, tip, tip_hlc, tip_arrival) = tip.unwrap_or_default();
+    let conflicts = counts.conflicts;
+    Ok(LogCounts { max_seq, count, contiguous, tip, tip_hlc, tip_arrival, branched, branches, conflicts })
 }
 
 /// Heads of a conversation from its delivered ops.
 pub(crate) fn recount_heads(conn: &Connection, n: i64) -> Result<BTreeMap<OpId, Hlc>, LogError> {
-    let mut statement =
-        conn.prepare_cached(select_op!("WHERE o.log IN (SELECT n FROM log WHERE conversation = ?1) AND +o.state = 0"))?;
-    let mut rows = statement.query([n])?;
     let (mut all, mut named) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
-        let (_, op) = row::read(row)?;
-        named.extend(op.header.depends_on().copied());
-        all.push((op.id, op.header.hlc));
+    for entry in pages::of_conversation(conn, n)? {
+        if reads::state_of(conn, entry.arrival)? == State::Delivered {
+            let op = reads::load_named(conn, entry.arrival)?;
+            named.extend(op.header.depends_on().copied());
+            all.push((op.id, op.header.hlc));
+        }
     }
     named.sort_unstable();
     all.retain(|(id, _)| named.binary_search(id).is_err());
@@ -105,12 +105,13 @@ pub(crate) fn recount_heads(conn: &Connection, n: i64) -> Result<BTreeMap<OpId, 
 /// Keys, arrivals and ids of a conversation, sorted by key.
 pub(crate) fn sorted_items(conn: &Connection, n: i64) -> Result<Vec<(Item, OpId)>, LogError> {
     let mut items = Vec::new();
-    let mut statement = conn
-        .prepare_cached("SELECT hlc, arrival, id FROM op WHERE log IN (SELECT n FROM log WHERE conversation = ?1)")?;
-    let mut rows = statement.query([n])?;
-    while let Some(row) = rows.next()? {
-        let (hlc, id) = (Hlc(row::number(row, 0)?), OpId(row::array(row, 2)?));
-        items.push((Item { key: Key::new(hlc, &id).0, arrival: row::number(row, 1)? }, id));
+    let mut statement = conn.prepare_cached("SELECT hlc, id FROM op WHERE arrival = ?1")?;
+    for Entry { arrival, .. } in pages::of_conversation(conn, n)? {
+        let mut rows = statement.query([arrival as i64])?;
+        if let Some(row) = rows.next()? {
+            let (hlc, id) = (Hlc(row::number(row, 0)?), OpId(row::array(row, 1)?));
+            items.push((Item { key: Key::new(hlc, &id).0, arrival }, id));
+        }
     }
     items.sort_unstable();
     Ok(items)
@@ -120,11 +121,8 @@ pub(crate) fn sorted_items(conn: &Connection, n: i64) -> Result<Vec<(Item, OpId)
 pub(crate) fn waits_of(conn: &Connection, n: i64, op: &Op) -> Result<BTreeSet<OpId>, LogError> {
     let mut waits = BTreeSet::new();
     for id in op.header.depends_on() {
-        let settled = match crate::reads::find(conn, n, id)? {
-            Some(arrival) => {
-                let mut statement = conn.prepare_cached("SELECT state FROM op WHERE arrival = ?1")?;
-                State::from_sql(statement.query_row([arrival as i64], |row| row.get(0))?)?.is_settled()
-            }
+        let settled = match reads::find(conn, n, id)? {
+            Some(arrival) => reads::state_of(conn, arrival)?.is_settled(),
             None => false,
         };
         if !settled {
@@ -145,11 +143,11 @@ pub(crate) fn true_id(conn: &Connection, arrival: u64, op: &Op) -> Result<Option
     if computed == op.id {
         return Ok(Some(computed));
     }
-    // The row may name its prev by the row before, whose own id is damaged.
+    // The row may name its prev by the row of it, whose own id is damaged.
     let mut statement = conn.prepare_cached(select_op!(
-        "WHERE o.log = (SELECT log FROM op WHERE arrival = ?1 AND prev IS NULL) AND o.seq = ?2 ORDER BY o.arrival LIMIT 1"
+        "WHERE o.arrival = (SELECT prev FROM op WHERE arrival = ?1 AND typeof(prev) = 'integer')"
     ))?;
-    let mut rows = statement.query(params![arrival as i64, op.header.seq as i64 - 1])?;
+    let mut rows = statement.query([arrival as i64])?;
     if let Some(row) = rows.next()? {
         let mut header = op.header.clone();
         header.prev = row::read(row)?.1.header.id();
@@ -194,7 +192,7 @@ impl Reader {
     ) -> Result<(), LogError> {
         let conn = self.db()?;
         let mut statement = conn.prepare_cached(
-            "SELECT o.arrival, c.id, o.id, o.prefix FROM op o CROSS JOIN conversation c ON c.n = o.conversation \
+            "SELECT o.arrival, c.id, o.id FROM op o CROSS JOIN conversation c ON c.n = o.conversation \
              ORDER BY o.arrival",
         )?;
         let mut rows = statement.query([])?;
@@ -203,12 +201,9 @@ impl Reader {
             step(arrival);
             let stored = OpId(row::array(row, 2).unwrap_or_default());
             let damaged = |id| Damaged { arrival, conversation, id };
-            match crate::reads::load(conn, arrival) {
+            match reads::load(conn, arrival) {
                 Ok(Some(op)) => match true_id(conn, arrival, &op)? {
                     Some(id) if id != stored => each(damaged(id), "the id is not that of the header"),
-                    Some(_) if row::prefix_from_sql(row.get(3)?) != stored.prefix() => {
-                        each(damaged(stored), "the prefix is not that of the id");
-                    }
                     Some(_) => {}
                     None => each(damaged(stored), "header or body do not give the id"),
                 },
@@ -236,6 +231,7 @@ impl Batch<'_> {
                 batch.drop_row(one)?;
                 conversations.insert(one.conversation);
             }
+            ids::rebuild(batch.conn)?;
             for conversation in &conversations {
                 batch.rebuild_from_ops(conversation)?;
             }
@@ -243,13 +239,15 @@ impl Batch<'_> {
         })
     }
 
-    /// Computes anew everything about a conversation that follows from its ops: sums, digest tree, logs, heads, waits.
+    /// Computes anew everything about a conversation that follows from its ops: places, sums, digest tree,
+    /// logs, heads, waits; and the pages of ids of all conversations.
     ///
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn rebuild(&mut self, conversation: &ConversationId) -> Result<(), LogError> {
         self.guard(|batch| {
             batch.cache.flush(batch.conn)?;
+            ids::rebuild(batch.conn)?;
             batch.rebuild_from_ops(conversation)?;
             batch.forget_memory()
         })
@@ -302,18 +300,28 @@ impl Batch<'_> {
             .query_row([arrival], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
         let Some((n, log, seq, chain)) = found else { return Ok(()) };
-        // Rows that left their prev to this one get it written out; those that do not fit it are damaged themselves.
-        conn.prepare_cached(
-            "UPDATE op SET prev = CASE WHEN (SELECT p.arrival FROM op p WHERE p.log = ?1 AND p.seq = ?2 \
-             ORDER BY p.arrival LIMIT 1) = ?3 THEN ?4 ELSE (SELECT p.id FROM op p WHERE p.log = ?1 AND p.seq = ?2 \
-             ORDER BY p.arrival LIMIT 1) END WHERE log = ?1 AND seq = ?2 + 1 AND prev IS NULL",
-        )?
-        .execute(params![log, seq, arrival, damaged.id.as_bytes()])?;
+        // Rows that name this one as their prev get its id written out.
+        let mut followers = Vec::new();
+        pages::walk(conn, log, seq as u64 + 1, seq as u64 + 1, |entry| {
+            followers.push(entry.arrival as i64);
+            Ok(true)
+        })?;
+        for follower in followers {
+            conn.prepare_cached("UPDATE op SET prev = ?3 WHERE arrival = ?1 AND prev = ?2")?.execute(params![
+                follower,
+                arrival,
+                damaged.id.as_bytes()
+            ])?;
+        }
+        let mut entries = pages::all(conn, log)?;
+        entries.retain(|entry| entry.arrival != damaged.arrival);
+        pages::rewrite(conn, log, &entries)?;
         conn.prepare_cached(
             "INSERT OR REPLACE INTO dropped (arrival, conversation, id, chain) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![arrival, n, damaged.id.as_bytes(), chain])?;
         conn.prepare_cached("DELETE FROM missing WHERE waiter = ?1")?.execute([arrival])?;
+        conn.prepare_cached("DELETE FROM undelivered WHERE arrival = ?1")?.execute([arrival])?;
         conn.prepare_cached("DELETE FROM op WHERE arrival = ?1")?.execute([arrival])?;
         conn.prepare_cached(
             "UPDATE own_log SET open = 0 WHERE conversation = ?1 AND (device, log) IN \
@@ -328,6 +336,7 @@ impl Batch<'_> {
         let Some(Conversation { n, .. }) = Conversation::load(conn, id)? else {
             return Err(LogError::UnknownConversation(*id));
         };
+        self.rebuild_places(n)?;
         let items = sorted_items(conn, n)?;
         conn.prepare_cached("DELETE FROM node WHERE conversation = ?1")?.execute([n])?;
         conn.prepare_cached("DELETE FROM sketch WHERE conversation = ?1")?.execute([n])?;
@@ -337,16 +346,39 @@ impl Batch<'_> {
         self.rebuild_waits(n)?;
         self.rebuild_heads(n)?;
         let sum: Sum = tree.sum();
+        let last = items.iter().map(|(item, _)| item.arrival).max().unwrap_or(0);
+        let mut top_hlc = Hlc::ZERO;
+        for (item, _) in items.iter().rev() {
+            if reads::state_of(conn, item.arrival)? == State::Delivered {
+                top_hlc = Key(item.key).hlc();
+                break;
+            }
+        }
         conn.prepare_cached(
             "UPDATE conversation SET ops = ?2, sum = ?3, \
-             last_arrival = max(last_arrival, (SELECT coalesce(max(arrival), 0) FROM op WHERE log IN \
-             (SELECT n FROM log WHERE conversation = ?1))), \
-             waiting = (SELECT count(*) FROM op WHERE log IN (SELECT n FROM log WHERE conversation = ?1) AND \
-             (+state IN (1, 2) OR EXISTS (SELECT 1 FROM missing WHERE waiter = arrival))), \
-             top_hlc = (SELECT coalesce(max(hlc), 0) FROM op WHERE log IN \
-             (SELECT n FROM log WHERE conversation = ?1) AND +state = 0) WHERE n = ?1",
+             last_arrival = max(last_arrival, ?4), top_hlc = ?5, \
+             waiting = (SELECT count(*) FROM (SELECT arrival FROM undelivered WHERE conversation = ?1 AND \
+             state IN (1, 2) UNION SELECT waiter FROM missing WHERE conversation = ?1)) WHERE n = ?1",
         )?
-        .execute(params![n, sum.count as i64, sum.to_bytes()])?;
+        .execute(params![n, sum.count as i64, sum.to_bytes(), last as i64, top_hlc.0 as i64])?;
+        Ok(())
+    }
+
+    /// Writes places anew from the ops. All rows are read: there is no other list of them to trust.
+    fn rebuild_places(&mut self, n: i64) -> Result<(), LogError> {
+        let conn = self.conn;
+        let mut statement = conn.prepare_cached("SELECT arrival, log, seq FROM op WHERE conversation = ?1")?;
+        let mut rows = statement.query([n])?;
+        let mut logs: BTreeMap<i64, Vec<Entry>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (arrival, log) = (row::number(row, 0)?, row.get(1)?);
+            logs.entry(log).or_default().push(Entry { seq: row::number(row, 2)?, arrival });
+        }
+        drop(rows);
+        for (log, mut entries) in logs {
+            entries.sort_unstable();
+            pages::rewrite(conn, log, &entries)?;
+        }
         Ok(())
     }
 
@@ -362,7 +394,7 @@ impl Batch<'_> {
             }
             conn.prepare_cached(
                 "UPDATE log SET max_seq = ?2, count = ?3, contiguous = ?4, tip = ?5, tip_hlc = ?6, branched = ?7, \
-                 branches = ?8 WHERE n = ?1",
+                 branches = ?8, tip_arrival = ?9 WHERE n = ?1",
             )?
             .execute(params![
                 log,
@@ -372,7 +404,8 @@ impl Batch<'_> {
                 counts.tip.as_bytes(),
                 counts.tip_hlc.0 as i64,
                 counts.branched,
-                counts.branches as i64
+                counts.branches as i64,
+                counts.tip_arrival as i64
             ])?;
             for (seq, ids) in counts.conflicts {
                 for id in ids {
@@ -388,19 +421,18 @@ impl Batch<'_> {
         let conn = self.conn;
         // Rows of own ops that run ahead stay: nothing but them tells which these are.
         conn.prepare_cached(
-            "DELETE FROM missing WHERE conversation = ?1 AND waiter NOT IN (SELECT arrival FROM op WHERE state = 0)",
+            "DELETE FROM missing WHERE conversation = ?1 AND waiter IN (SELECT arrival FROM undelivered)",
         )?
         .execute([n])?;
         let mut statement =
-            conn.prepare_cached("SELECT arrival FROM op WHERE state <> 0 AND state IN (1, 2) AND conversation = ?1")?;
+            conn.prepare_cached("SELECT arrival FROM undelivered WHERE state IN (1, 2) AND conversation = ?1")?;
         let waiting = statement.query_map([n], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-        let mut insert = conn.prepare_cached(
-            "INSERT OR IGNORE INTO missing (conversation, prefix, id, waiter) VALUES (?1, ?2, ?3, ?4)",
-        )?;
+        let mut insert =
+            conn.prepare_cached("INSERT OR IGNORE INTO missing (conversation, id, waiter) VALUES (?1, ?2, ?3)")?;
         for arrival in waiting {
-            let Some(op) = crate::reads::load(conn, arrival as u64)? else { continue };
+            let Some(op) = reads::load(conn, arrival as u64)? else { continue };
             for id in waits_of(conn, n, &op)? {
-                insert.execute(params![n, row::prefix_to_sql(id.prefix()), id.as_bytes(), arrival])?;
+                insert.execute(params![n, id.as_bytes(), arrival])?;
             }
         }
         Ok(())

@@ -42,26 +42,13 @@ impl State {
     }
 }
 
-/// An id's prefix as it stands in rows: top bit flipped, so that signed order is the order of the bytes.
-#[must_use]
-pub fn prefix_to_sql(prefix: u64) -> i64 {
-    (prefix ^ 1 << 63) as i64
-}
-
-/// The reverse of [`prefix_to_sql`].
-#[must_use]
-pub fn prefix_from_sql(number: i64) -> u64 {
-    number as u64 ^ 1 << 63
-}
-
 /// `SELECT` of everything [`read`] needs, ending in the given clauses. The table is `o`.
 macro_rules! select_op {
     ($tail:literal) => {
         concat!(
             "SELECT o.arrival, c.id, l.author, l.log, o.seq, o.hlc, o.id, o.rest, \
-             CASE WHEN o.prev IS NULL AND o.seq > 1 THEN \
-             (SELECT p.id FROM op p WHERE p.log = o.log AND p.seq = o.seq - 1 ORDER BY p.arrival LIMIT 1) \
-             ELSE o.prev END, o.body_len, o.body_hash, o.signature, o.body \
+             CASE typeof(o.prev) WHEN 'integer' THEN (SELECT p.id FROM op p WHERE p.arrival = o.prev) ELSE o.prev END, \
+             o.body_len, o.body_hash, o.signature, o.body \
              FROM op o CROSS JOIN log l ON l.n = o.log CROSS JOIN conversation c ON c.n = o.conversation ",
             $tail
         )

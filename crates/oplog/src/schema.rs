@@ -4,8 +4,7 @@
 //! Not here: running the steps (`migrate.rs`), meaning of the rows (`row.rs`, `append.rs`).
 //!
 //! How numbers are kept: SQLite's integers are signed. Clock readings, seq and arrival are below 2^63 and kept as they
-//! are. `prefix` (the first 8 bytes of an id) has its top bit flipped, so that signed order is the order of the bytes
-//! (`row::prefix_to_sql`). Random numbers are kept bit for bit.
+//! are; random numbers are kept bit for bit.
 
 use crate::Step;
 
@@ -13,7 +12,8 @@ use crate::Step;
 pub(crate) const NAME: &str = "oplog";
 
 /// All steps, oldest first. A released step never changes.
-pub(crate) const STEPS: &[Step] = &[Step {
+pub(crate) const STEPS: &[Step] = &[
+    Step {
     why: "The log, its digest tree and who takes part: everything that a replica needs to exchange ops.",
     sql: "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -117,4 +117,58 @@ CREATE TABLE own_log (
 CREATE TABLE dropped (
     arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL) STRICT;
 ",
-}];
+    },
+    Step {
+        why: "An index over `op` costs as much as the row itself, so that appending was twice as slow as it need be: \
+              places, ids and states move to tables that take one write for many ops.",
+        sql: "
+-- Which ops stand where in a log: 64 seqs a page; entries: 1 byte of seq within the page and 7 of arrival, each.
+CREATE TABLE log_page (
+    log INTEGER NOT NULL, page INTEGER NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (log, page)) STRICT, WITHOUT ROWID;
+INSERT INTO log_page (log, page, entries) SELECT log, seq / 64,
+    unhex(group_concat(printf('%016x', (seq % 64) << 56 | arrival), '' ORDER BY seq, arrival)) FROM op GROUP BY 1, 2;
+
+-- Arrivals by id, of all conversations. n: era and first bits of the id; entries: 5 bytes of further bits and 5 of
+-- arrival, each (see ids.rs). Rows of the old table have the prefix less 2^63, which shifting must undo.
+CREATE TABLE id_page (n INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+WITH RECURSIVE era (n, first, past, bits) AS (VALUES (0, 0, 16384, 7) UNION ALL
+    SELECT n + 1, past, past * 2, max(7, 7 + n) FROM era WHERE n < 16)
+INSERT INTO id_page (n, entries)
+    SELECT era.n << 48 | ((prefix >> (64 - bits)) + (1 << (bits - 1))),
+    unhex(group_concat(printf('%010x%010x', (prefix >> (24 - bits)) & 1099511627775, arrival), '' ORDER BY arrival))
+    FROM op JOIN era ON arrival >= first AND arrival < past GROUP BY 1;
+
+-- Ops that are pending, early or void; every other one is delivered.
+CREATE TABLE undelivered (
+    arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, state INTEGER NOT NULL, hlc INTEGER NOT NULL) STRICT;
+CREATE INDEX undelivered_state ON undelivered (state, hlc);
+INSERT INTO undelivered (arrival, conversation, state, hlc)
+    SELECT arrival, conversation, state, hlc FROM op WHERE state <> 0;
+
+-- tip_arrival: arrival of the tip.
+ALTER TABLE log ADD COLUMN tip_arrival INTEGER NOT NULL DEFAULT 0;
+UPDATE log SET tip_arrival = coalesce((SELECT arrival FROM op WHERE op.log = log.n AND seq = max_seq AND id = tip), 0);
+
+-- prev: the arrival of the op that it names, or its id where that op was not here; NULL for the first of a log. The
+-- rest is as it was. No index: places are in `log_page`, display order in the leaves of `node`, ids in `id_page`, and
+-- whatever is not delivered in `undelivered`.
+CREATE TABLE op_2 (
+    arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, log INTEGER NOT NULL, seq INTEGER NOT NULL,
+    hlc INTEGER NOT NULL, source INTEGER NOT NULL, body_len INTEGER NOT NULL, id BLOB NOT NULL, chain BLOB NOT NULL,
+    rest BLOB NOT NULL, prev ANY, body_hash BLOB, signature BLOB, body BLOB) STRICT;
+INSERT INTO op_2 SELECT arrival, conversation, log, seq, hlc, source, body_len, id, chain, rest,
+    CASE WHEN prev IS NULL AND seq > 1 THEN (SELECT p.arrival FROM op p WHERE p.log = o.log AND p.seq = o.seq - 1
+    ORDER BY p.arrival LIMIT 1) ELSE prev END, body_hash, signature, body FROM op o ORDER BY arrival;
+DROP TABLE op;
+ALTER TABLE op_2 RENAME TO op;
+
+CREATE TABLE missing_2 (
+    conversation INTEGER NOT NULL, id BLOB NOT NULL, waiter INTEGER NOT NULL,
+    PRIMARY KEY (conversation, id, waiter)) STRICT, WITHOUT ROWID;
+INSERT INTO missing_2 SELECT conversation, id, waiter FROM missing;
+DROP TABLE missing;
+ALTER TABLE missing_2 RENAME TO missing;
+CREATE INDEX missing_waiter ON missing (waiter);
+",
+    },
+];

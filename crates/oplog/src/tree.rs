@@ -82,32 +82,46 @@ struct Stored {
     lo: u128,
     depth: u8,
     sum: Sum,
-    /// Its ops by key; `None` = it has children instead.
+    /// Its ops by key; `None` = it has children instead, or is a leaf of which only the sum was asked for.
     items: Option<Vec<Item>>,
 }
 
 fn root(conn: &Connection, n: i64) -> Result<Stored, LogError> {
-    let found = rows_under(conn, n, 0, 0)?.pop();
+    let found = rows_under(conn, n, 0, 0, 0, u128::MAX)?.pop();
     Ok(found.unwrap_or_else(|| Stored { lo: 0, depth: 0, sum: Sum::ZERO, items: Some(Vec::new()) }))
 }
 
 /// Children of a node that has some, ascending.
 fn children(conn: &Connection, n: i64, depth: u8, lo: u128) -> Result<Vec<Stored>, LogError> {
-    rows_under(conn, n, depth + 1, lo)
+    rows_under(conn, n, depth + 1, lo, 0, u128::MAX)
 }
 
-/// Rows of `depth` under the parent at `lo` (whose depth is one less).
-fn rows_under(conn: &Connection, n: i64, depth: u8, lo: u128) -> Result<Vec<Stored>, LogError> {
-    let hi = lo | span(depth.saturating_sub(1));
+/// Children of a node that has some, ascending; with their items only where they span a key of `lo..=last`.
+fn children_about(conn: &Connection, n: i64, node: &Stored, lo: u128, last: u128) -> Result<Vec<Stored>, LogError> {
+    rows_under(conn, n, node.depth + 1, node.lo, lo, last)
+}
+
+/// Rows of `depth` under the parent at `under` (whose depth is one less), ascending.
+fn rows_under(
+    conn: &Connection,
+    n: i64,
+    depth: u8,
+    under: u128,
+    lo: u128,
+    last: u128,
+) -> Result<Vec<Stored>, LogError> {
+    let hi = under | span(depth.saturating_sub(1));
     let mut statement = conn.prepare_cached(
         "SELECT prefix, count, sum, items FROM node WHERE conversation = ?1 AND depth = ?2 AND prefix BETWEEN ?3 AND ?4",
     )?;
-    let mut rows = statement.query(params![n, depth, name(lo, depth), name(hi, depth)])?;
+    let mut rows = statement.query(params![n, depth, name(under, depth), name(hi, depth)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let lo = lo_of(row::blob(row, 0)?)?;
+        let at = lo_of(row::blob(row, 0)?)?;
         let sum = Sum::from_bytes(row::number(row, 1)?, &row::array(row, 2)?);
-        found.push(Stored { lo, depth, sum, items: row::blob_or_none(row, 3)?.map(decode).transpose()? });
+        let wanted = at <= last && at | span(depth) >= lo;
+        let items = if wanted { row::blob_or_none(row, 3)?.map(decode).transpose()? } else { None };
+        found.push(Stored { lo: at, depth, sum, items });
     }
     Ok(found)
 }
@@ -132,7 +146,7 @@ fn walk(
     each: &mut dyn FnMut(Item) -> bool,
 ) -> Result<bool, LogError> {
     let Some(items) = &node.items else {
-        for child in children(conn, n, node.depth, node.lo)? {
+        for child in children_about(conn, n, node, lo, last)? {
             let overlaps = child.lo <= last && child.lo | span(child.depth) >= lo;
             if overlaps && !walk(conn, n, &child, lo, last, each)? {
                 return Ok(false);
@@ -460,7 +474,7 @@ fn below(conn: &Connection, n: i64, key: u128) -> Result<Sum, LogError> {
         }
         let way = nibble(key, at.depth);
         let mut next = None;
-        for child in children(conn, n, at.depth, at.lo)? {
+        for child in children_about(conn, n, &at, key, key)? {
             match nibble(child.lo, at.depth).cmp(&way) {
                 std::cmp::Ordering::Less => sum.merge(&child.sum),
                 std::cmp::Ordering::Equal => next = Some(child),

@@ -64,8 +64,8 @@ fn a_newer_file_is_left_untouched() {
     store.take(&script.written);
     let path = store.path();
     for sql in [
-        "UPDATE schema SET version = 99 WHERE component = 'oplog'",
-        "UPDATE schema SET version = 1 WHERE component = 'oplog'; INSERT INTO schema VALUES ('views', 1)",
+        "UPDATE schema SET version = version + 97 WHERE component = 'oplog'",
+        "UPDATE schema SET version = version - 97 WHERE component = 'oplog'; INSERT INTO schema VALUES ('views', 1)",
     ] {
         let conn = Connection::open(&path).unwrap();
         conn.execute_batch(sql).unwrap();

@@ -9,7 +9,7 @@ use tombolo_oplog::{Incoming, State};
 
 /// One thing that someone writes. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Text {
         author: u8,
         log: u8,
@@ -67,7 +67,7 @@ enum Step {
     },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     let author = 1..7_u8;
     let parents = proptest::collection::vec(any::<usize>(), 0..4);
     prop_oneof![
@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn write(steps: &[Step]) -> Script {
+pub fn write(steps: &[Step]) -> Script {
     let mut script = Script::new(1);
     let mut made = 0_u8;
     for step in steps {
@@ -193,7 +193,7 @@ fn shuffled(ops: &[Incoming], seed: u64) -> Vec<Incoming> {
     ops
 }
 
-fn assert_is(store: &Store, script: &Script, oracle: &Oracle) {
+pub fn assert_is(store: &Store, script: &Script, oracle: &Oracle) {
     let (log, id) = (&store.log, &script.conversation);
     let row = log.conversation(id).unwrap().unwrap();
     assert_eq!(row.sum, oracle.sum(Key::MIN, Key::END));

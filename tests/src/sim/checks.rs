@@ -68,7 +68,7 @@ pub fn has_secret(log: &Reader, conversation: &ConversationId) -> bool {
 /// What SQLite says.
 pub fn waiting(log: &Reader) -> Result<u64, String> {
     let conn = log.connection().map_err(|error| error.to_string())?;
-    conn.query_row("SELECT count(*) FROM op WHERE state <> 0", [], |row| row.get::<_, i64>(0))
+    conn.query_row("SELECT count(*) FROM undelivered", [], |row| row.get::<_, i64>(0))
         .map(|count| count as u64)
         .map_err(|error| error.to_string())
 }
@@ -98,7 +98,9 @@ pub fn causal(log: &Reader, own: &DeviceId) -> Result<(), String> {
         let mut delivered = BTreeSet::new();
         {
             let text = |error: rusqlite::Error| error.to_string();
-            let mut statement = conn.prepare_cached("SELECT id, state FROM op WHERE state IN (0, 3)").map_err(text)?;
+            let sql = "SELECT o.id, coalesce(u.state, 0) FROM op o LEFT JOIN undelivered u ON u.arrival = o.arrival \
+                       WHERE coalesce(u.state, 0) IN (0, 3)";
+            let mut statement = conn.prepare_cached(sql).map_err(text)?;
             let mut rows = statement.query([]).map_err(text)?;
             while let Some(row) = rows.next().map_err(text)? {
                 let id = OpId(row.get(0).map_err(text)?);
