@@ -17,8 +17,8 @@ use tombolo_model::control::{Certificate, Control, Kind};
 use tombolo_model::limit::{INVITE_USES_MAX, TEXT_BYTES_MAX};
 use tombolo_model::{AccountId, ConversationId, DeviceId, Header, LogId, RelayAddress};
 use tombolo_oplog::{Component, Log, Open};
-use tombolo_replica::{Draft, Now, Replica, Written};
-use tombolo_seal::{Invitation, OVERHEAD_BYTES, Place, Sealer, StorageKey};
+use tombolo_replica::{Draft, Now, Replica, Target, Written};
+use tombolo_seal::{Invitation, OVERHEAD_BYTES, Place, Sealer as _, SecretSealer, StorageKey};
 use tombolo_store::Views;
 
 /// Who this device is.
@@ -88,9 +88,8 @@ impl Node {
         let mut views = Views::new(Box::new(secrets.clone()), identity.device.id());
         // A crash came between founding a conversation and storing its secret, or the conversation came back from peers.
         for (conversation, secret) in secrets::unstored(&log, &secrets, &identity.storage, &identity.device.id())? {
-            secrets::store(&mut log, &identity.storage, &conversation, &secret, entropy.as_mut())?;
-            secrets.insert(conversation, secret);
-            unseal(&mut log, &mut views, &conversation)?;
+            let kept = (conversation, secret);
+            secrets::keep((&mut log, &mut views), &secrets, &identity.storage, kept, entropy.as_mut())?;
         }
         let key = DeviceKey::from_seed(*identity.device.seed());
         Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy, kept: Vec::new() })
@@ -155,27 +154,34 @@ impl Node {
         now: Now,
     ) -> Result<Vec<Written>, Error> {
         let sealer = self.secrets.get(&conversation).ok_or_else(|| self.no_conversation(&conversation))?;
-        let mut plains = Vec::with_capacity(contents.len());
-        for content in contents {
-            plains.push(content.to_padded()?);
-        }
+        self.write(Target::Known(conversation), None, contents, sealer.as_ref(), now)
+    }
+
+    /// Writes a control op, if there is one, and sealed contents behind it, all in one transaction.
+    fn write(
+        &mut self,
+        target: Target<'_>,
+        control: Option<Control>,
+        contents: &[Content],
+        sealer: &SecretSealer,
+        now: Now,
+    ) -> Result<Vec<Written>, Error> {
+        let plains = contents.iter().map(Content::to_padded).collect::<Result<Vec<_>, _>>()?;
         let seals: Vec<_> = plains
             .iter()
             .map(|plain| {
-                let sealer = sealer.clone();
                 move |header: &Header| {
                     let place = Place::of(header);
                     sealer.seal(&header.associated_data(), &place, plain).map_err(|error| error.to_string())
                 }
             })
             .collect();
-        let drafts: Vec<Draft<'_>> = plains
-            .iter()
-            .zip(&seals)
-            .map(|(plain, seal)| Draft::Sealed { len: plain.len() + OVERHEAD_BYTES, seal })
-            .collect();
+        let sealed =
+            plains.iter().zip(&seals).map(|(plain, seal)| Draft::Sealed { len: plain.len() + OVERHEAD_BYTES, seal });
+        let control = control.map(|control| Draft::Clear(Box::new(control)));
+        let drafts: Vec<Draft<'_>> = control.into_iter().chain(sealed).collect();
         let fresh_log = LogId(self.random());
-        Ok(self.replica.write(Some(conversation), &drafts, fresh_log, now)?)
+        Ok(self.replica.write(target, &drafts, fresh_log, now)?)
     }
 
     fn no_conversation(&self, conversation: &ConversationId) -> Error {
@@ -191,21 +197,19 @@ impl Node {
     /// # Errors
     /// [`Error`].
     pub fn create(&mut self, title: &str, kind: Kind, now: Now) -> Result<ConversationId, Error> {
-        let title = Content::Title(title.to_owned());
-        title.to_padded()?;
         let salt: [u8; 16] = self.random();
         let genesis =
             Control::Genesis { certificate: self.certificate(), kind, salt, relays: self.identity.relays.clone() };
-        let fresh_log = LogId(self.random());
-        let written = self.replica.write(None, &[Draft::Clear(Box::new(genesis))], fresh_log, now)?;
-        let Some(first) = written.first() else { return Err(Error::stopped()) };
-        let conversation = first.conversation;
+        let mut contents = vec![Content::Name(self.identity.name.clone())];
+        if kind != Kind::Direct {
+            contents.push(Content::Title(title.to_owned()));
+        }
         let secret = secrets::derive(&self.identity.storage, &salt);
-        self.keep_secret(conversation, secret)?;
-        let name = Content::Name(self.identity.name.clone());
-        let contents = if kind == Kind::Direct { vec![name] } else { vec![name, title] };
-        self.write_contents(conversation, &contents, now)?;
-        Ok(conversation)
+        let sealer = SecretSealer::new(secret.clone());
+        let written = self.write(Target::New, Some(genesis), &contents, &sealer, now)?;
+        let Some(first) = written.first() else { return Err(Error::stopped()) };
+        self.keep_secret(first.conversation, secret)?;
+        Ok(first.conversation)
     }
 
     fn keep_secret(
@@ -213,10 +217,13 @@ impl Node {
         conversation: ConversationId,
         secret: tombolo_seal::ConversationSecret,
     ) -> Result<(), Error> {
-        secrets::store(self.replica.log_mut(), &self.identity.storage, &conversation, &secret, self.entropy.as_mut())?;
-        self.secrets.insert(conversation, secret);
-        let (log, views) = self.replica.log_and_fold();
-        unseal(log, views, &conversation)
+        secrets::keep(
+            self.replica.log_and_fold(),
+            &self.secrets,
+            &self.identity.storage,
+            (conversation, secret),
+            self.entropy.as_mut(),
+        )
     }
 
     /// Makes an invitation to a conversation, or, with none named, founds one for two people and invites to that.
@@ -294,17 +301,16 @@ impl Node {
             Kind::Group | Kind::Own => Vec::new(),
         };
         let join = Control::Join { certificate, invite: invitation.key().public(), proof, relays };
-        let fresh_log = LogId(self.random());
         if row.is_some() {
             // Not below the invitation's op: should that never come, nothing written from here on could be shown.
+            let fresh_log = LogId(self.random());
             self.replica.write(Some(conversation), &[Draft::Clear(Box::new(join))], fresh_log, now)?;
             return self.name_relays(conversation, &invitation.relays);
         }
-        let parent = (invitation.invite_op, invitation.invite_hlc);
-        self.replica.write_join(conversation, &join, parent, fresh_log, now)?;
-        self.name_relays(conversation, &invitation.relays)?;
+        let target = Target::Invited { conversation, seen: invitation.invite_hlc, relays: &invitation.relays };
         let name = Content::Name(self.identity.name.clone());
-        self.write_contents(conversation, &[name], now)?;
+        let sealer = SecretSealer::new(invitation.secret.clone());
+        self.write(target, Some(join), &[name], &sealer, now)?;
         Ok(conversation)
     }
 
@@ -511,14 +517,4 @@ impl Node {
         devices.remove(&self.device());
         Ok(devices.into_iter().collect())
     }
-}
-
-/// Reads what came before its key did.
-fn unseal(log: &mut Log, views: &mut Views, conversation: &ConversationId) -> Result<(), Error> {
-    let mut batch = log.batch()?;
-    let reader = batch.reads()?;
-    if views.reopen(reader, batch.transaction()?, conversation)? > 0 {
-        batch.commit()?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use tombolo_model::{Class, Control, ConversationId, DeviceId, Op};
 use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
 use tombolo_oplog::{Component, Log, Step};
 use tombolo_seal::{ConversationSecret, SealError, Sealer as _, SecretSealer, StorageKey};
-use tombolo_store::Opener;
+use tombolo_store::{Opener, Views};
 
 /// Tables of the client itself.
 pub(crate) const COMPONENT: Component = Component {
@@ -96,23 +96,25 @@ pub(crate) fn stored(
     wrapped.map(|wrapped| unwrap(storage, conversation, &wrapped)).transpose()
 }
 
-/// Stores a secret; durable when it returns.
-pub(crate) fn store(
-    log: &mut Log,
+/// Keeps a secret and reads with it what came before it did, in one transaction; durable when it returns.
+pub(crate) fn keep(
+    (log, views): (&mut Log, &mut Views),
+    secrets: &Secrets,
     storage: &StorageKey,
-    conversation: &ConversationId,
-    secret: &ConversationSecret,
+    (conversation, secret): (ConversationId, ConversationSecret),
     entropy: &mut dyn Entropy,
 ) -> Result<(), Error> {
     let seal = |error: SealError| Error::new("seal", error.to_string(), "");
-    let wrapped = storage.wrap(&name(conversation), entropy.bytes(), secret.expose()).map_err(seal)?;
-    let batch = log.batch()?;
+    let wrapped = storage.wrap(&name(&conversation), entropy.bytes(), secret.expose()).map_err(seal)?;
+    let mut batch = log.batch()?;
     batch.transaction()?.execute(
         "INSERT INTO secret (conversation, wrapped) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET wrapped = ?2",
         params![conversation.as_bytes(), wrapped],
     )?;
-    batch.commit()?;
-    Ok(())
+    secrets.insert(conversation, secret);
+    let reader = batch.reads()?;
+    views.reopen(reader, batch.transaction()?, &conversation)?;
+    Ok(batch.commit()?)
 }
 
 /// The secret of a conversation that this device founds, from the salt of its genesis op.

@@ -323,5 +323,6 @@ pub(crate) fn refused(refusal: Refusal) -> &'static str {
         Refusal::InviteExpired => "the invitation has expired; ask for a new one",
         Refusal::QuotaExceeded => "the relay has no room left for this account",
         Refusal::TooMany => "the other side has reached a limit for this conversation",
+        Refusal::Waits => "some of it waits for what authorises it",
     }
 }

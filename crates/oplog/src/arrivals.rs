@@ -31,6 +31,8 @@ pub struct Peer {
     pub cursor: Option<Cursor>,
     /// Position in *our* order of arrival up to which it durably holds whatever it may see.
     pub acked: u64,
+    /// As `acked`, but only by acknowledgements of batches whose cursor the peer stored in the same transaction.
+    pub streamed: u64,
     /// When it was last met, **milliseconds** since 1970; 0 = never.
     pub last_seen_ms: u64,
 }
@@ -254,7 +256,7 @@ impl Reader {
 
     fn peers_where(&self, device: Option<&DeviceId>) -> Result<Vec<Peer>, LogError> {
         let mut statement = self.db()?.prepare_cached(
-            "SELECT device, their_incarnation, their_position, their_chain, acked, last_seen_ms FROM peer \
+            "SELECT device, their_incarnation, their_position, their_chain, acked, streamed, last_seen_ms FROM peer \
              WHERE ?1 IS NULL OR device = ?1 ORDER BY device",
         )?;
         let mut rows = statement.query([device.map(DeviceId::as_bytes)])?;
@@ -272,7 +274,8 @@ impl Reader {
                 device: DeviceId(row::array(row, 0)?),
                 cursor,
                 acked: row::number(row, 4)?,
-                last_seen_ms: row::number(row, 5)?,
+                streamed: row::number(row, 5)?,
+                last_seen_ms: row::number(row, 6)?,
             });
         }
         Ok(found)

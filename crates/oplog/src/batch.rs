@@ -153,6 +153,22 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// As [`Batch::set_acked`], by an acknowledgement of a batch that carried our cursor: the peer has stored that cursor
+    /// together with the ops, so a later one of its cursors below `position` means that it has lost them.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn set_streamed(&mut self, peer: &DeviceId, position: u64) -> Result<(), LogError> {
+        self.guard(|batch| {
+            let n = batch.peer(peer)?;
+            let mut statement = batch
+                .conn
+                .prepare_cached("UPDATE peer SET acked = max(acked, ?2), streamed = max(streamed, ?2) WHERE n = ?1")?;
+            statement.execute(params![n, position as i64])?;
+            Ok(())
+        })
+    }
+
     /// Counts everything that a peer acknowledged as lost: it was restored, emptied or replaced.
     ///
     /// # Errors
@@ -160,7 +176,7 @@ impl<'a> Batch<'a> {
     pub fn reset_acked(&mut self, peer: &DeviceId) -> Result<(), LogError> {
         self.guard(|batch| {
             let n = batch.peer(peer)?;
-            batch.conn.prepare_cached("UPDATE peer SET acked = 0 WHERE n = ?1")?.execute([n])?;
+            batch.conn.prepare_cached("UPDATE peer SET acked = 0, streamed = 0 WHERE n = ?1")?.execute([n])?;
             Ok(())
         })
     }
@@ -242,7 +258,8 @@ impl<'a> Batch<'a> {
     pub fn add_relay(&mut self, conversation: &ConversationId, relay: &RelayAddress) -> Result<(), LogError> {
         self.guard(|batch| {
             let n = batch.known_conversation(conversation)?;
-            batch.put_relay(n, relay, 0, &[], 0)
+            let since = batch.cache.position;
+            batch.put_relay(n, relay, 0, &[], since)
         })
     }
 

@@ -7,7 +7,7 @@
 use crate::ids::{self, Fresh};
 use crate::pages::Pages;
 use crate::tree::Tree;
-use crate::{LogError, arrivals, reads, repair, row};
+use crate::{LogError, arrivals, reads, repair, row, voucher};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Chain, Sum};
@@ -43,6 +43,8 @@ pub(crate) struct Cache {
     pub(crate) own: BTreeSet<DeviceId>,
     /// Ops that were dropped as damaged and may come back.
     pub(crate) dropped: BTreeSet<OpId>,
+    /// Whether any voucher is kept; `None` = not looked yet.
+    pub(crate) vouchers: Option<bool>,
 }
 
 impl Cache {
@@ -64,9 +66,16 @@ impl Cache {
     pub(crate) fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
         self.fresh.flush(conn)?;
         self.pages.flush(conn)?;
+        let any_voucher = match self.vouchers {
+            Some(any) => any,
+            None => *self.vouchers.insert(voucher::any(conn)?),
+        };
         for key in std::mem::take(&mut self.dirty_logs) {
             if let Some(log) = self.logs.get(&key) {
                 log.flush(conn)?;
+                if any_voucher {
+                    voucher::prune(conn, key.0, &key.1, &key.2, log.contiguous)?;
+                }
             }
         }
         for id in std::mem::take(&mut self.dirty_conversations) {

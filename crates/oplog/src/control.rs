@@ -14,7 +14,7 @@
 use crate::append::{Incoming, Reason, Run, Via};
 use crate::deliver::control_of;
 use crate::{Batch, LogError, roster, row};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use tombolo_model::control::{Certificate, Kind};
 use tombolo_model::limit::{DEVICES_PER_ACCOUNT_MAX, STRANGERS_MAX};
 use tombolo_model::{Control, ConversationId, Header, Op, OpId, RelayAddress, Signature};
@@ -209,12 +209,22 @@ impl Batch<'_> {
         if entry.strangers >= STRANGERS_MAX {
             return Ok(Reason::TooManyStrangers);
         }
+        // An author brings its log in order. What stood before this was refused, then, and may never come: should the
+        // author be let in by other means, this would wait for it for ever. It will be sent again.
+        let (n, prev) = (entry.n, op.header.prev);
+        let headless = via.by_author
+            && op.header.seq > 1
+            && !is_stranger(conn, n, &prev)?
+            && self.cache.look_up(conn, n, &prev)?.is_none();
+        if headless {
+            return Ok(Reason::UnknownAuthor);
+        }
         let mut statement = conn.prepare_cached(
             "INSERT INTO stranger (conversation, hlc, id, source, by_author, control, header, signature, body) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         statement.execute(params![
-            entry.n,
+            n,
             hlc,
             op.id.as_bytes(),
             via.source,
@@ -224,7 +234,9 @@ impl Batch<'_> {
             op.signature.as_ref().map(|signature| signature.0),
             op.body,
         ])?;
-        entry.strangers += 1;
+        if let Some(entry) = self.conversation(&id)? {
+            entry.strangers += 1;
+        }
         Ok(Reason::UnknownAuthor)
     }
 
@@ -269,4 +281,10 @@ impl Batch<'_> {
         }
         Ok(found)
     }
+}
+
+/// Whether an op waits for its author.
+pub(crate) fn is_stranger(conn: &Connection, n: i64, id: &OpId) -> Result<bool, LogError> {
+    let mut statement = conn.prepare_cached("SELECT 1 FROM stranger WHERE conversation = ?1 AND id = ?2")?;
+    Ok(statement.exists(params![n, id.as_bytes()])?)
 }

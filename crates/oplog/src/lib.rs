@@ -34,6 +34,7 @@ mod roster;
 mod row;
 mod schema;
 mod tree;
+mod voucher;
 
 pub use append::{Appended, Incoming, Reason, Refusal, Stored};
 pub use arrivals::{ArrivalQuery, Cursor, Peer, Proven, StoredSketch};

@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tombolo_model::control::Kind;
 use tombolo_model::digest::Sum;
 use tombolo_model::hlc::DRIFT_MS_MAX;
-use tombolo_model::limit::SIGNED_EVERY;
 use tombolo_model::{ConversationId, DeviceId, Hlc, LogId, Op, OpId};
 
 /// A conversation as the log sees it.
@@ -225,34 +224,6 @@ impl Reader {
         Ok(ops)
     }
 
-    /// The ops after `after_seq` of one log up to and including the first that is held with its signature: what a
-    /// receiver needs to believe a single op. At most `2 *` [`SIGNED_EVERY`]; without a signature among them they are
-    /// returned all the same (the end of the log may be on its way).
-    ///
-    /// # Errors
-    /// [`LogError`] of SQLite, [`LogError::Damaged`].
-    pub fn voucher(
-        &self,
-        conversation: &ConversationId,
-        author: &DeviceId,
-        log: &LogId,
-        after_seq: u64,
-    ) -> Result<Vec<Op>, LogError> {
-        let Some(log) = self.log_number(conversation, author, log)? else { return Ok(Vec::new()) };
-        let conn = self.db()?;
-        let branched: bool =
-            conn.prepare_cached("SELECT branched FROM log WHERE n = ?1")?.query_row([log], |row| row.get(0))?;
-        let mut ops = Vec::new();
-        pages::walk(conn, log, after_seq.saturating_add(1), u64::MAX, |entry| {
-            let op = load_named(conn, entry.arrival)?;
-            // In a branched log the first signature may be of another branch.
-            let enough = op.signature.is_some() && !branched;
-            ops.push(op);
-            Ok(!enough && (ops.len() as u64) < 2 * SIGNED_EVERY)
-        })?;
-        Ok(ops)
-    }
-
     /// The ops whose ids begin with one of `prefixes` (see [`OpId::prefix`]), in the order of `prefixes`.
     ///
     /// # Errors
@@ -441,7 +412,7 @@ impl Reader {
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    fn log_number(
+    pub(crate) fn log_number(
         &self,
         conversation: &ConversationId,
         author: &DeviceId,

@@ -204,14 +204,23 @@ impl Reader {
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn relays(&self, conversation: &ConversationId) -> Result<Vec<RelayAddress>, LogError> {
+        Ok(self.relays_since(conversation)?.into_iter().map(|(relay, _)| relay).collect())
+    }
+
+    /// As [`Reader::relays`], each with the arrival at which it was named.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn relays_since(&self, conversation: &ConversationId) -> Result<Vec<(RelayAddress, u64)>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
         let mut statement = self.db()?.prepare_cached(
-            "SELECT key, url, region FROM relay WHERE conversation = ?1 ORDER BY hlc, id, key, url LIMIT ?2",
+            "SELECT key, url, region, since FROM relay WHERE conversation = ?1 ORDER BY hlc, id, key, url LIMIT ?2",
         )?;
         let mut rows = statement.query(params![n, RELAYS_MAX as i64])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(RelayAddress { key: row::array(row, 0)?, url: row.get(1)?, region: row.get(2)? });
+            let relay = RelayAddress { key: row::array(row, 0)?, url: row.get(1)?, region: row.get(2)? };
+            found.push((relay, row::number(row, 3)?));
         }
         Ok(found)
     }

@@ -169,6 +169,16 @@ INSERT INTO missing_2 SELECT conversation, id, waiter FROM missing;
 DROP TABLE missing;
 ALTER TABLE missing_2 RENAME TO missing;
 CREATE INDEX missing_waiter ON missing (waiter);
+
+-- Headers that vouch for an unsigned op before them, and whose own bodies have not come: whoever is sent that op needs
+-- them, too. Gone once their log is held as far as they reach.
+CREATE TABLE voucher (
+    conversation INTEGER NOT NULL, author BLOB NOT NULL, log BLOB NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL,
+    header BLOB NOT NULL, signature BLOB, PRIMARY KEY (conversation, author, log, seq, id)) STRICT, WITHOUT ROWID;
+
+-- streamed: as acked, but only by acknowledgements of batches that moved the peer's cursor in the same transaction.
+ALTER TABLE peer ADD COLUMN streamed INTEGER NOT NULL DEFAULT 0;
+UPDATE peer SET streamed = acked;
 ",
     },
 ];

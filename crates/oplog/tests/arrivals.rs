@@ -162,7 +162,7 @@ fn what_is_known_of_peers_is_kept() {
     batch.put_meta("name", b"value").unwrap();
     batch.commit().unwrap();
     let mut store = store.reopen();
-    let peer = Peer { device: device(50), cursor: Some(cursor), acked: 9, last_seen_ms: 5_000 };
+    let peer = Peer { device: device(50), cursor: Some(cursor), acked: 9, streamed: 0, last_seen_ms: 5_000 };
     assert_eq!(store.log.peer(&device(50)).unwrap(), Some(peer));
     assert_eq!(store.log.peer(&device(51)).unwrap().unwrap().cursor, None);
     assert_eq!(store.log.peer(&device(52)).unwrap(), None);

@@ -14,5 +14,6 @@ mod order;
 mod own;
 mod ranges;
 mod roster;
+mod vouchers;
 mod waiting;
 mod world;

@@ -61,7 +61,7 @@ fn turn_back(path: &std::path::Path) {
         "DROP TABLE op; ALTER TABLE op_1 RENAME TO op; DROP TABLE missing; ALTER TABLE missing_1 RENAME TO missing;
          CREATE INDEX op_prefix ON op (prefix); CREATE INDEX op_log ON op (log, seq);
          CREATE INDEX op_waiting ON op (state, hlc) WHERE state <> 0; CREATE INDEX missing_waiter ON missing (waiter);
-         DROP TABLE log_page; DROP TABLE id_page; DROP TABLE undelivered; ALTER TABLE log DROP COLUMN tip_arrival;
+         DROP TABLE voucher; ALTER TABLE peer DROP COLUMN streamed; DROP TABLE log_page; DROP TABLE id_page; DROP TABLE undelivered; ALTER TABLE log DROP COLUMN tip_arrival;
          UPDATE schema SET version = 1 WHERE component = 'oplog'; COMMIT",
     )
     .unwrap();

@@ -114,6 +114,8 @@ pub enum Refusal {
     QuotaExceeded = 4,
     /// A bound of the receiver: too many branches, pending ops or strangers.
     TooMany = 5,
+    /// Some of it waits for what authorises it, uncounted: it is not held yet, and the next comparison will tell.
+    Waits = 6,
 }
 
 impl TryFrom<u8> for Refusal {
@@ -126,6 +128,7 @@ impl TryFrom<u8> for Refusal {
             3 => Ok(Self::InviteExpired),
             4 => Ok(Self::QuotaExceeded),
             5 => Ok(Self::TooMany),
+            6 => Ok(Self::Waits),
             _ => Err(Malformed::Unknown("refusal")),
         }
     }

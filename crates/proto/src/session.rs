@@ -462,7 +462,7 @@ impl Session {
                 if self.phase == Phase::Running {
                     // What the peer was refused before it was let in is refused no longer.
                     self.blocked.remove(&conversation);
-                    self.add_job(Job::granted(conversation));
+                    self.add_job(Job::granted(conversation, self.sent_position));
                 }
             }
             Input::Presence { conversation, payload } => {

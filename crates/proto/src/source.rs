@@ -82,19 +82,28 @@ pub trait Source {
         let _ = peer;
         Ok(0)
     }
+    /// The same, counting only acknowledgements of batches that carried a cursor of ours: the peer has stored that cursor
+    /// with the ops, so an earlier one means that it has lost them. At most [`Source::acked`].
+    fn streamed(&self, peer: &DeviceId) -> Result<u64, Self::Error> {
+        let _ = peer;
+        Ok(0)
+    }
     /// The conversations that both sides of a connection with `peer` may see, sorted, each with the own arrival position
-    /// at which `peer` gained access (0 = from the start).
+    /// at which `peer` gained access or was named (0 = from the start): a cursor below it says nothing of what had arrived
+    /// before.
     fn shared(&self, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, Self::Error>;
     /// What is held of a conversation; nothing of an unknown one.
     fn summary(&self, conversation: &ConversationId) -> Result<Summary, Self::Error>;
     /// Ops that `peer` may see, did not bring itself, and that arrived after `after` and not after `through`; at most
     /// about `bytes_max` bytes of bodies.
     fn arrivals(&self, peer: &DeviceId, after: u64, through: u64, bytes_max: usize) -> Result<Arrivals, Self::Error>;
-    /// Everything held of a conversation that arrived after a position, but for what `not_from` brought.
+    /// Everything held of a conversation that arrived after `after` and not after `through`, but for what `not_from`
+    /// brought.
     fn everything(
         &self,
         conversation: &ConversationId,
         after: u64,
+        through: u64,
         not_from: Option<&DeviceId>,
         bytes_max: usize,
     ) -> Result<Arrivals, Self::Error>;

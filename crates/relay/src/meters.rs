@@ -115,6 +115,7 @@ impl Meters {
             Refusal::InviteExpired => "invite_expired",
             Refusal::QuotaExceeded => "quota_exceeded",
             Refusal::TooMany => "too_many",
+            Refusal::Waits => "waits",
         };
         self.labelled(REFUSED, "reason", reason).increment(1);
     }

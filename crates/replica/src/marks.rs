@@ -18,6 +18,7 @@ pub struct Marks {
 struct PeerMarks {
     cursor: Option<Cursor>,
     acked: Option<u64>,
+    streamed: Option<u64>,
     lost: bool,
 }
 
@@ -40,10 +41,16 @@ impl Marks {
         *acked = Some(acked.unwrap_or(0).max(position));
     }
 
+    /// As [`Marks::acked`], by an acknowledgement of a batch that carried our cursor.
+    pub(crate) fn streamed(&mut self, peer: DeviceId, position: u64) {
+        let streamed = &mut self.peers.entry(peer).or_default().streamed;
+        *streamed = Some(streamed.unwrap_or(0).max(position));
+    }
+
     pub(crate) fn lost(&mut self, peer: DeviceId) {
         let marks = self.peers.entry(peer).or_default();
         marks.lost = true;
-        marks.acked = None;
+        (marks.acked, marks.streamed) = (None, None);
     }
 
     pub(crate) fn proven(&mut self, peer: DeviceId, conversation: ConversationId, at: (u64, u64, u64)) {
@@ -61,6 +68,9 @@ impl Marks {
             }
             if let Some(position) = marks.acked {
                 batch.set_acked(&peer, position)?;
+            }
+            if let Some(position) = marks.streamed {
+                batch.set_streamed(&peer, position)?;
             }
         }
         for ((conversation, peer), (at_ms, position, ops)) in std::mem::take(&mut self.proven) {

@@ -79,8 +79,8 @@ pub enum Event {
     Acked { peer: DeviceId, position: u64 },
     /// A peer's store is not the one that acknowledged earlier.
     AcksLost { peer: DeviceId },
-    /// Both hold the same set.
-    Proven { conn: ConnId, peer: DeviceId, conversations: Vec<ConversationId>, count: u64 },
+    /// The peer held exactly what is here up to this own arrival position.
+    Proven { conn: ConnId, peer: DeviceId, position: u64, conversations: Vec<ConversationId>, count: u64 },
     /// A difference could not be resolved: a named gap.
     Unproven { conn: ConnId, peer: DeviceId, conversations: Vec<ConversationId> },
     /// A conversation is not taken by one side.
@@ -388,7 +388,7 @@ impl<F: Fold> Replica<F> {
                 }
                 session::Output::Authenticated { peer, skew_ms } => Event::Authenticated { conn: id, peer, skew_ms },
                 session::Output::Acked { position } => {
-                    self.marks.acked(peer, position);
+                    self.marks.streamed(peer, position);
                     Event::Acked { peer, position }
                 }
                 session::Output::AcksLost => {
@@ -404,7 +404,7 @@ impl<F: Fold> Replica<F> {
                     for conversation in &conversations {
                         self.marks.proven(peer, *conversation, (now.wall_ms, position, count));
                     }
-                    Event::Proven { conn: id, peer, conversations, count }
+                    Event::Proven { conn: id, peer, position, conversations, count }
                 }
                 session::Output::Unproven { conversations } => {
                     conn.unproven = Some(conversations.clone());
@@ -502,7 +502,7 @@ impl<F: Fold> Replica<F> {
             let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
             let mut refused: BTreeMap<ConversationId, Refusal> = parts.refused;
             let mut granted = Vec::new();
-            for (conversation, ops) in parts.ops {
+            for (conversation, ops, vouchers) in parts.ops {
                 let appended = batch.append(ops, Some(&queued.peer), now.wall_ms, &mut self.fold)?;
                 let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } =
                     appended;
@@ -513,19 +513,25 @@ impl<F: Fold> Replica<F> {
                 let member = parts.members.contains(&conversation);
                 for refusal in not_taken {
                     let unknown = refusal.reason == Reason::UnknownAuthor;
-                    let taken = || stored.values().flatten().any(|id| *id == refusal.id);
+                    if unknown && stored.values().flatten().any(|id| *id == refusal.id) {
+                        continue;
+                    }
                     // An op that waits for what authorises it. A search knows no order: that may come in the next batch.
                     // It waits uncounted, so the proofs tell whether it came.
-                    if unknown && (taken() || (member && !streamed)) {
+                    if unknown && member && !streamed {
+                        refused.entry(conversation).or_insert(Refusal::Waits);
                         continue;
                     }
                     // That nobody knows the author is the consequence; why it may not join is what it wants to know.
                     let said = refused.entry(conversation).or_insert(Refusal::NotHere);
-                    if *said == Refusal::NotHere {
+                    if matches!(*said, Refusal::NotHere | Refusal::Waits) {
                         *said = to_refusal(&refusal.reason, member);
                     }
                 }
                 granted.extend(access);
+                if !vouchers.is_empty() {
+                    batch.put_vouchers(&conversation, vouchers)?;
+                }
                 for found in equivocations {
                     let event = Event::Equivocation { conversation: found.conversation, author: found.author };
                     self.out.push_back(Output::Event(event));
@@ -633,13 +639,16 @@ impl<F: Fold> Replica<F> {
                 continue;
             }
             let mut incoming = Vec::with_capacity(verified.len());
+            let mut vouchers = Vec::new();
             for (op, control) in verified {
                 // Headers without their bodies travel only to vouch for ops before them.
                 if op.body.is_some() || self.log.has(&conversation, &op.id)? {
                     incoming.push(Incoming { op, control });
+                } else {
+                    vouchers.push(op);
                 }
             }
-            checked.ops.push((conversation, incoming));
+            checked.ops.push((conversation, incoming, vouchers));
         }
         Ok(Ok(checked))
     }
@@ -695,7 +704,8 @@ impl Fleeting {
 
 #[derive(Default)]
 struct Checked {
-    ops: Vec<(ConversationId, Vec<Incoming>)>,
+    /// What is to be stored of each conversation, and headers that vouch for some of it.
+    ops: Vec<(ConversationId, Vec<Incoming>, Vec<Op>)>,
     refused: BTreeMap<ConversationId, Refusal>,
     /// Conversations in which the peer has a place already.
     members: BTreeSet<ConversationId>,

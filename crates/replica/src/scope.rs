@@ -22,7 +22,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The conversations shared with `peer`, sorted, each with the arrival at which the peer gained access.
+    /// The conversations shared with `peer`, sorted, each with the arrival at which the peer gained access or was named;
+    /// [`u64::MAX`] = no cursor covers any of it.
     pub(crate) fn shared(&self, log: &Reader, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, LogError> {
         match self {
             Self::Members => log.shared_with(peer),
@@ -38,19 +39,26 @@ impl Scope {
                 Ok(shared)
             }
             Self::Relay { url, all } => {
-                let mut shared = BTreeSet::new();
+                let mut shared = Vec::new();
                 for conversation in log.conversations()? {
                     let id = conversation.id;
-                    let named = || -> Result<bool, LogError> {
-                        let relays = log.relays(&id)?;
-                        Ok(relays.iter().any(|relay| relay.key == peer.0 || same_address(&relay.url, url))
-                            || log.proven(&id)?.iter().any(|proven| proven.peer == *peer))
-                    };
-                    if *all || named()? {
-                        shared.insert(id);
+                    let named = log
+                        .relays_since(&id)?
+                        .into_iter()
+                        .filter(|(relay, _)| relay.key == peer.0 || same_address(&relay.url, url))
+                        .map(|(_, since)| since)
+                        .min();
+                    if let Some(since) = named {
+                        shared.push((id, since));
+                    } else if log.proven(&id)?.iter().any(|proven| proven.peer == *peer) {
+                        shared.push((id, 0));
+                    } else if *all {
+                        // Named by nobody but the user, now: no cursor of an earlier connection covers it.
+                        shared.push((id, u64::MAX));
                     }
                 }
-                Ok(shared.into_iter().map(|id| (id, 0)).collect())
+                shared.sort_unstable();
+                Ok(shared)
             }
         }
     }

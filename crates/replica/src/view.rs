@@ -159,6 +159,10 @@ impl Source for View<'_> {
         Ok(self.log.peer(peer)?.map_or(0, |peer| peer.acked))
     }
 
+    fn streamed(&self, peer: &DeviceId) -> Result<u64, LogError> {
+        Ok(self.log.peer(peer)?.map_or(0, |peer| peer.streamed))
+    }
+
     fn shared(&self, peer: &DeviceId) -> Result<Vec<(ConversationId, u64)>, LogError> {
         self.shared_list(peer).map(|list| list.as_ref().clone())
     }
@@ -188,12 +192,13 @@ impl Source for View<'_> {
         &self,
         conversation: &ConversationId,
         after: u64,
+        through: u64,
         not_from: Option<&DeviceId>,
         bytes_max: usize,
     ) -> Result<Arrivals, LogError> {
         let found = self.log.arrivals(&ArrivalQuery {
             after,
-            through: u64::MAX,
+            through,
             conversations: &[(*conversation, 0)],
             not_from: not_from.copied(),
             limit_ops: OPS_PER_BATCH,

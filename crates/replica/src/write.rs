@@ -7,7 +7,7 @@ use crate::replica::{Event, Output, Replica};
 use std::collections::BTreeSet;
 use tombolo_identity::sign_op;
 use tombolo_model::limit::{BODY_BYTES_MAX, PARENTS_MAX};
-use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId};
+use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, RelayAddress};
 use tombolo_oplog::{Fold, Incoming, LogError, Reason};
 use tombolo_proto::session::Now;
 
@@ -67,6 +67,31 @@ pub enum WriteError {
     Refused(Reason),
 }
 
+/// Where to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A new conversation: the first draft is its genesis.
+    New,
+    /// A conversation that is here.
+    Known(ConversationId),
+    /// A conversation of which nothing is here but an invitation: the first draft is the join. It names no op: should the
+    /// invitation's be lost for ever, what the newcomer writes must be seen all the same.
+    Invited {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Clock reading of the invitation's op.
+        seen: Hlc,
+        /// Relays that the invitation names, kept in the same transaction: without them nobody could be asked.
+        relays: &'a [RelayAddress],
+    },
+}
+
+impl From<Option<ConversationId>> for Target<'_> {
+    fn from(conversation: Option<ConversationId>) -> Self {
+        conversation.map_or(Self::New, Self::Known)
+    }
+}
+
 /// What a new op follows.
 struct Place {
     log: LogId,
@@ -77,23 +102,31 @@ struct Place {
 }
 
 impl<F: Fold> Replica<F> {
-    /// Writes ops into a conversation, or founds one (`conversation` is `None` and the first draft a genesis). When this
-    /// returns they are on the disk and folded into the views. `fresh_log` is used if a new log begins.
+    /// Writes ops. When this returns they are on the disk and folded into the views, all of them or none. `fresh_log` is
+    /// used if a new log begins.
     ///
     /// # Errors
     /// [`WriteError`]: nothing was written.
-    pub fn write(
+    pub fn write<'a>(
         &mut self,
-        conversation: Option<ConversationId>,
+        target: impl Into<Target<'a>>,
         drafts: &[Draft<'_>],
         fresh_log: LogId,
         now: Now,
     ) -> Result<Vec<Written>, WriteError> {
-        let mut place = match conversation {
-            Some(conversation) => self.place(&conversation, fresh_log, now)?,
-            None => first_place(fresh_log),
-        };
-        let mut named = conversation;
+        let (mut named, mut relays): (_, &[RelayAddress]) = (None, &[]);
+        let mut place = Place { log: fresh_log, seq: 1, prev: OpId::ZERO, parents: BTreeSet::new(), seen: Hlc::ZERO };
+        match target.into() {
+            Target::New => {}
+            Target::Known(conversation) => {
+                place = self.place(&conversation, fresh_log, now)?;
+                named = Some(conversation);
+            }
+            Target::Invited { conversation, seen, relays: known } => {
+                place.seen = seen;
+                (named, relays) = (Some(conversation), known);
+            }
+        }
         let mut ops = Vec::with_capacity(drafts.len());
         while place.parents.len() > PARENTS_MAX {
             let few: BTreeSet<OpId> = place.parents.iter().take(PARENTS_MAX).copied().collect();
@@ -120,10 +153,15 @@ impl<F: Fold> Replica<F> {
             named = named.or_else(|| Some(incoming.op.conversation()));
             ops.push(incoming);
         }
-        self.append_own(ops, now)
+        self.append_own(ops, relays, now)
     }
 
-    fn append_own(&mut self, ops: Vec<Incoming>, now: Now) -> Result<Vec<Written>, WriteError> {
+    fn append_own(
+        &mut self,
+        ops: Vec<Incoming>,
+        relays: &[RelayAddress],
+        now: Now,
+    ) -> Result<Vec<Written>, WriteError> {
         let merges: BTreeSet<OpId> = ops
             .iter()
             .filter(|incoming| incoming.op.header.class == Class::Merge)
@@ -146,6 +184,11 @@ impl<F: Fold> Replica<F> {
         let appended = batch.append(ops, None, now.wall_ms, &mut self.fold)?;
         if let Some(refusal) = appended.refused.into_iter().next() {
             return Err(WriteError::Refused(refusal.reason));
+        }
+        if let Some(first) = written.first() {
+            for relay in relays {
+                batch.add_relay(&first.conversation, relay)?;
+            }
         }
         batch.commit()?;
         for op in &mut written {
@@ -215,29 +258,4 @@ impl<F: Fold> Replica<F> {
         place.seen = op.header.hlc;
         Incoming { op, control }
     }
-
-    /// Writes the first op of a newcomer: a join that names the invitation's op, which this device has not seen yet.
-    ///
-    /// # Errors
-    /// [`WriteError`].
-    pub fn write_join(
-        &mut self,
-        conversation: ConversationId,
-        join: &Control,
-        invite: (OpId, Hlc),
-        fresh_log: LogId,
-        now: Now,
-    ) -> Result<Written, WriteError> {
-        let mut place = first_place(fresh_log);
-        place.parents.insert(invite.0);
-        place.seen = invite.1;
-        let header = self.header(&mut place, Some(conversation), Class::Control, now);
-        let incoming = self.complete(header, join.to_bytes(), Some(join.clone()), &mut place);
-        let written = self.append_own(vec![incoming], now)?;
-        written.into_iter().next().ok_or(WriteError::Seal("nothing was written".into()))
-    }
-}
-
-fn first_place(log: LogId) -> Place {
-    Place { log, seq: 1, prev: OpId::ZERO, parents: BTreeSet::new(), seen: Hlc::ZERO }
 }

@@ -169,6 +169,7 @@ impl Source for Side<'_> {
         &self,
         _: &ConversationId,
         after: u64,
+        _: u64,
         _: Option<&DeviceId>,
         _: usize,
     ) -> Result<Arrivals, Infallible> {

@@ -66,9 +66,10 @@ pub fn has_secret(log: &Reader, conversation: &ConversationId) -> bool {
 ///
 /// # Errors
 /// What SQLite says.
-pub fn waiting(log: &Reader) -> Result<u64, String> {
+pub fn waiting(log: &Reader, conversation: &ConversationId) -> Result<u64, String> {
     let conn = log.connection().map_err(|error| error.to_string())?;
-    conn.query_row("SELECT count(*) FROM undelivered", [], |row| row.get::<_, i64>(0))
+    let sql = "SELECT count(*) FROM undelivered u JOIN conversation c ON c.n = u.conversation WHERE c.id = ?1";
+    conn.query_row(sql, [conversation.as_bytes()], |row| row.get::<_, i64>(0))
         .map(|count| count as u64)
         .map_err(|error| error.to_string())
 }

@@ -313,9 +313,8 @@ impl World {
                 let due = circle.due.contains(&machine);
                 if due && late {
                     let Some(body) = &self.machines[machine].body else { continue };
-                    let waiting = checks::waiting(body.log())?;
-                    let all_due = self.all_due(machine)?;
-                    if waiting > 0 && all_due {
+                    let waiting = checks::waiting(body.log(), &conversation)?;
+                    if waiting > 0 && !self.lost_for_ever(machine, &conversation)? {
                         return Err(format!(
                             "{} still waits for something with {waiting} ops",
                             self.machines[machine].name
@@ -359,15 +358,19 @@ impl World {
         Ok(())
     }
 
-    /// Whether a machine takes part for good in every conversation that it knows.
-    fn all_due(&self, machine: usize) -> Outcome<bool> {
+    /// Whether all that a machine waits for in a conversation went down with a disk: nobody holds it. It is a named gap
+    /// (`Reader::missing`) then, and nothing can fill it.
+    fn lost_for_ever(&self, machine: usize, conversation: &ConversationId) -> Outcome<bool> {
+        let text = |error: tombolo_oplog::LogError| error.to_string();
         let Some(body) = &self.machines[machine].body else { return Ok(false) };
-        for row in body.log().conversations().map_err(|error| error.to_string())? {
-            if !self.circle(&row.id)?.due.contains(&machine) {
-                return Ok(false);
+        let missing = body.log().missing(conversation, usize::MAX).map_err(text)?;
+        let mut held = false;
+        for other in self.machines.iter().filter_map(|other| other.body.as_ref()) {
+            for id in &missing {
+                held |= other.log().has(conversation, id).map_err(text)?;
             }
         }
-        Ok(true)
+        Ok(!held && !missing.is_empty() && self.machines.iter().any(|other| other.rewound))
     }
 
     fn held_by_circle(&self, id: Option<OpId>, conversation: &ConversationId, circle: &Circle) -> bool {
@@ -386,7 +389,7 @@ impl World {
                     op.is_some_and(|op: tombolo_model::Op| Hlc::is_early(op.header.hlc, now_ms))
                 }
                 // Which op an imported line came by is not known: it may wait as long as any early op is there.
-                None => checks::waiting(body.log()).is_ok_and(|count| count > 0),
+                None => checks::waiting(body.log(), conversation).is_ok_and(|count| count > 0),
             }
         })
     }

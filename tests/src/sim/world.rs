@@ -12,9 +12,9 @@ use crate::sim::oracle::Oracle;
 use crate::sim::tally::{TOOLS, Tally};
 use crate::sim::trace::Trace;
 use std::collections::BTreeSet;
-use tombolo_client::DeviceId;
+use tombolo_client::{ConversationId, DeviceId};
 use tombolo_model::RelayAddress;
-use tombolo_oplog::LogError;
+use tombolo_oplog::{LogError, Reader};
 use tombolo_proto::Fault;
 use tombolo_proto::frame::Frame;
 use tombolo_replica::{ConnId, Event, Link, Now, Output, Scope, Tools};
@@ -435,9 +435,9 @@ impl World {
                 self.trace.note(self.now_ms, format_args!("{name} knows {} (skew {skew_ms})", peer.short()));
                 self.authenticated(machine, conn, &peer)?;
             }
-            Event::Proven { conn, count, conversations, .. } => {
+            Event::Proven { conn, position, count, conversations, .. } => {
                 self.trace.note(self.now_ms, format_args!("{name} proves {count} ops equal (conn {})", conn.0));
-                self.proven(machine, conn, &conversations)?;
+                self.proven(machine, conn, position, &conversations)?;
             }
             Event::Acked { peer, position } => {
                 self.trace
@@ -498,7 +498,7 @@ impl World {
     }
 
     /// Compares what two nodes say is equal.
-    fn proven(&mut self, machine: usize, conn: ConnId, conversations: &[tombolo_client::ConversationId]) -> Outcome {
+    fn proven(&mut self, machine: usize, conn: ConnId, at: u64, conversations: &[ConversationId]) -> Outcome {
         let Some(wire) = self.wires.iter().find(|wire| wire.conn == conn) else { return Ok(()) };
         let side = wire.side(machine);
         let Some(position) = wire.said[side] else {
@@ -508,9 +508,16 @@ impl World {
         let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else {
             return Ok(());
         };
+        let failing = self.machines[machine].failing || self.machines[other].failing;
         for conversation in conversations {
-            let ours = checks::dump(mine.log(), conversation, u64::MAX)?;
-            let others = checks::dump(theirs.log(), conversation, position)?;
+            let dumps =
+                (checks::dump(mine.log(), conversation, at), checks::dump(theirs.log(), conversation, position));
+            let (ours, others) = match dumps {
+                (Ok(ours), Ok(others)) => (ours, others),
+                // A disk that was told to fail may fail the check, too.
+                (Err(_), _) | (_, Err(_)) if failing => return Ok(()),
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+            };
             if ours != others {
                 let missing: Vec<_> = others.keys().filter(|id| !ours.contains_key(*id)).collect();
                 let surplus = ours.keys().filter(|id| !others.contains_key(*id)).count();
@@ -544,26 +551,11 @@ impl World {
         let (Some(mine), Some(theirs)) = (&self.machines[machine].body, &self.machines[other].body) else {
             return Ok(());
         };
-        let text = |error: LogError| error.to_string();
-        let mut shared = Vec::new();
-        match wire.url.as_ref().filter(|_| side == 0) {
-            None => {
-                let all = mine.log().shared_with(peer).map_err(text)?;
-                shared.extend(all.into_iter().filter(|(_, since)| *since <= position).map(|(id, _)| id));
-            }
-            Some(url) => {
-                for row in mine.log().conversations().map_err(text)? {
-                    if mine.log().relays(&row.id).map_err(text)?.iter().any(|relay| relay.url == *url) {
-                        shared.push(row.id);
-                    }
-                }
-            }
-        }
-        for conversation in shared {
-            let ours = checks::ids_through(mine.log(), &conversation, position)?;
-            let held = checks::ids_through(theirs.log(), &conversation, u64::MAX)?;
-            let lacking = ours.difference(&held).count();
-            if lacking > 0 {
+        let failing = self.machines[machine].failing || self.machines[other].failing;
+        let url = wire.url.as_ref().filter(|_| side == 0);
+        match lacking(mine.log(), theirs.log(), peer, url, position) {
+            Ok(None) => {}
+            Ok(Some((conversation, lacking))) => {
                 return Err(format!(
                     "{} counts {} as holding {} up to {position}, but it lacks {lacking} ops",
                     self.machines[machine].name,
@@ -571,10 +563,48 @@ impl World {
                     conversation.short(),
                 ));
             }
+            // A disk that was told to fail may fail the check, too.
+            Err(_) if failing => return Ok(()),
+            Err(error) => return Err(error),
         }
         self.tally.acked += 1;
         Ok(())
     }
+}
+
+/// A conversation of which `theirs` lacks something that it acknowledged, and how many ops.
+fn lacking(
+    mine: &Reader,
+    theirs: &Reader,
+    peer: &DeviceId,
+    url: Option<&String>,
+    position: u64,
+) -> Outcome<Option<(ConversationId, usize)>> {
+    let text = |error: LogError| error.to_string();
+    let mut shared = Vec::new();
+    match url {
+        None => {
+            let all = mine.shared_with(peer).map_err(text)?;
+            shared.extend(all.into_iter().filter(|(_, since)| *since <= position).map(|(id, _)| id));
+        }
+        Some(url) => {
+            for row in mine.conversations().map_err(text)? {
+                let relays = mine.relays_since(&row.id).map_err(text)?;
+                if relays.iter().any(|(relay, since)| relay.url == *url && *since <= position) {
+                    shared.push(row.id);
+                }
+            }
+        }
+    }
+    for conversation in shared {
+        let ours = checks::ids_through(mine, &conversation, position)?;
+        let held = checks::ids_through(theirs, &conversation, u64::MAX)?;
+        let lacking = ours.difference(&held).count();
+        if lacking > 0 {
+            return Ok(Some((conversation, lacking)));
+        }
+    }
+    Ok(None)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

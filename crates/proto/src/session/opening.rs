@@ -130,8 +130,9 @@ impl Session {
         let usable = self.config.tools.cursor;
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
         let acked = ctx.source.acked(&self.peer).map_err(local)?;
-        // The peer's store is older than what it acknowledged, or than what was read of it: it was restored.
-        let older = known.unwrap_or(0) < acked
+        // The peer's store is older than what it acknowledged, or than what was read of it: it was restored. (A proof
+        // counts as acknowledgement too, but the peer's cursor may reach its disk later.)
+        let older = known.unwrap_or(0) < ctx.source.streamed(&self.peer).map_err(local)?
             || read.is_some_and(|read| read.incarnation != theirs.incarnation || read.position > theirs.position);
         if older || (resume.read.is_some() && known.is_none()) {
             self.out.push_back(Output::AcksLost);
@@ -151,7 +152,7 @@ impl Session {
             self.owes = older || acked < position;
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
-                    self.add_job(Job::granted(conversation));
+                    self.add_job(Job::granted(conversation, position));
                 }
             }
         } else if resume.count == 0 && usable && older {

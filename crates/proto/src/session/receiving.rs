@@ -90,7 +90,7 @@ impl Session {
         let message = ack_bytes(incarnation, &self.peer, &arriving.hash);
         let signature = ctx.signer.sign(DOMAIN_ACK, &message);
         self.send(&Frame::Ack(Ack { number, signature, refused: refused.clone() }));
-        for (conversation, refusal) in refused {
+        for (conversation, refusal) in refused.into_iter().filter(|(_, refusal)| *refusal != Refusal::Waits) {
             self.block(conversation, refusal, false);
         }
         self.compare(ctx)

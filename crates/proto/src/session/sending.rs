@@ -26,6 +26,7 @@ pub(super) struct Job {
 enum What {
     Everything {
         after: u64,
+        through: u64,
         granted: bool,
     },
     Run(Run),
@@ -37,12 +38,13 @@ enum What {
 impl Job {
     /// All of a conversation, for a peer that has nothing of it.
     pub(super) fn everything(conversation: ConversationId, tool: Tool) -> Self {
-        Self { conversation, tool, what: What::Everything { after: 0, granted: false } }
+        Self { conversation, tool, what: What::Everything { after: 0, through: u64::MAX, granted: false } }
     }
 
-    /// All of a conversation but what the peer brought itself: it has just gained access.
-    pub(super) fn granted(conversation: ConversationId) -> Self {
-        Self { conversation, tool: Tool::Cursor, what: What::Everything { after: 0, granted: true } }
+    /// All of a conversation up to an arrival, but for what the peer brought itself: it has gained access, and what was
+    /// streamed to it up to there left this conversation out.
+    pub(super) fn granted(conversation: ConversationId, through: u64) -> Self {
+        Self { conversation, tool: Tool::Cursor, what: What::Everything { after: 0, through, granted: true } }
     }
 
     pub(super) fn run(conversation: ConversationId, tool: Tool, run: Run) -> Self {
@@ -147,11 +149,12 @@ impl Session {
             return Ok(());
         }
         let (ops, rest) = match what {
-            What::Everything { after, granted } => {
+            What::Everything { after, through, granted } => {
                 let not_from = granted.then_some(&self.peer);
-                let arrivals = ctx.source.everything(&conversation, after, not_from, BATCH_BYTES).map_err(local)?;
+                let arrivals =
+                    ctx.source.everything(&conversation, after, through, not_from, BATCH_BYTES).map_err(local)?;
                 let more = !arrivals.ops.is_empty();
-                (arrivals.ops, more.then_some(What::Everything { after: arrivals.through, granted }))
+                (arrivals.ops, more.then_some(What::Everything { after: arrivals.through, through, granted }))
             }
             What::Run(run) => {
                 let ops = ctx.source.run(&conversation, &run, BATCH_BYTES).map_err(local)?;
@@ -182,8 +185,14 @@ impl Session {
         let Some(first) = ops.first().map(Op::conversation) else { return Ok(()) };
         let count = loop {
             let count = ops.len();
-            add_vouchers(&mut ops, ctx)?;
-            if count == 1 || fits(&ops) {
+            let vouchers = add_vouchers(&mut ops, ctx)?;
+            if ops.len() < count {
+                // What nothing here vouches for nobody would take.
+                self.owes = true;
+            }
+            let count = ops.len();
+            ops.extend(vouchers);
+            if count <= 1 || fits(&ops) {
                 break count as u64;
             }
             // Half of it now, the rest right after it. What the batch covers is covered once all of it has gone.
@@ -191,6 +200,9 @@ impl Session {
             let rest = ops.split_off(count / 2);
             self.put_back(Job { conversation: first, tool, what: What::Ops(rest, through.take()) });
         };
+        if ops.is_empty() {
+            return Ok(());
+        }
         self.last_batch += 1;
         let batch = Batch { number: self.last_batch, tool, through, ops: batch::encode(&ops, ctx.compression) };
         let bytes = Frame::Batch(batch).to_bytes();
@@ -233,7 +245,9 @@ impl Session {
                 }
                 continue;
             }
-            self.block(conversation, refusal, true);
+            if refusal != Refusal::Waits {
+                self.block(conversation, refusal, true);
+            }
         }
         if let Some(position) = in_flight.through.filter(|_| !self.owes) {
             self.out.push_back(Output::Acked { position });
@@ -353,31 +367,51 @@ pub(super) fn ack_bytes(incarnation: u64, sender: &DeviceId, hash: &[u8; 32]) ->
     out
 }
 
-/// Appends, for every run whose last op carries no signature, the headers up to the next signed op.
-fn add_vouchers<S: Source>(ops: &mut Vec<Op>, ctx: &Context<'_, S>) -> Result<(), Fault> {
-    let mut last: BTreeMap<(ConversationId, DeviceId, LogId), (u64, bool)> = BTreeMap::new();
-    let mut open: Vec<(ConversationId, DeviceId, LogId, u64)> = Vec::new();
-    let mut held: BTreeSet<_> = ops.iter().map(|op| op.id).collect();
+/// A log, by what names it everywhere.
+type LogName = (ConversationId, DeviceId, LogId);
+
+/// The headers up to the next signed op of every run whose last op carries no signature. Ops that nothing held here vouches
+/// for leave `ops`.
+fn add_vouchers<S: Source>(ops: &mut Vec<Op>, ctx: &Context<'_, S>) -> Result<Vec<Op>, Fault> {
+    let name = |op: &Op| -> LogName { (op.conversation(), op.header.author, op.header.log) };
+    let mut last: BTreeMap<LogName, &Op> = BTreeMap::new();
+    let mut open: Vec<&Op> = Vec::new();
     for op in ops.iter() {
-        let name = (op.conversation(), op.header.author, op.header.log);
-        let ended = last.insert(name, (op.header.seq, op.signature.is_some()));
-        if let Some((seq, false)) = ended
-            && seq + 1 != op.header.seq
+        if let Some(ended) = last.insert(name(op), op)
+            && ended.signature.is_none()
+            && op.header.prev != ended.id
         {
-            open.push((name.0, name.1, name.2, seq));
+            open.push(ended);
         }
     }
-    open.extend(last.iter().filter(|(_, end)| !end.1).map(|(name, end)| (name.0, name.1, name.2, end.0)));
-    for (conversation, author, log, seq) in open {
-        for mut op in ctx.source.voucher(&conversation, &author, &log, seq).map_err(local)? {
-            if !held.insert(op.id) {
-                continue;
+    open.extend(last.into_values().filter(|end| end.signature.is_none()));
+    let mut held: BTreeSet<_> = ops.iter().map(|op| op.id).collect();
+    let mut vouchers = Vec::new();
+    let mut alone: Vec<(LogName, u64)> = Vec::new();
+    for end in open {
+        let (conversation, author, log) = name(end);
+        let behind = ctx.source.voucher(&conversation, &author, &log, end.header.seq).map_err(local)?;
+        let mut reached = BTreeSet::from([end.id]);
+        let mut signed = false;
+        for mut op in behind {
+            if reached.contains(&op.header.prev) {
+                reached.insert(op.id);
+                signed |= op.signature.is_some();
             }
-            if op.header.body_len > 0 {
-                op.body = None;
+            if held.insert(op.id) {
+                op.body = op.body.filter(|_| op.header.body_len == 0);
+                vouchers.push(op);
             }
-            ops.push(op);
+        }
+        if !signed {
+            alone.push((name(end), end.header.seq));
         }
     }
-    Ok(())
+    for (log, seq) in alone {
+        // Back to the last op before it that stands on its own signature.
+        let of_log = |op: &&Op| name(op) == log && op.header.seq <= seq;
+        let stands = ops.iter().filter(of_log).filter(|op| op.signature.is_some()).map(|op| op.header.seq).max();
+        ops.retain(|op| !(of_log(&op) && op.header.seq > stands.unwrap_or(0)));
+    }
+    Ok(vouchers)
 }

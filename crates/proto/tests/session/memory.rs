@@ -200,13 +200,15 @@ impl Source for Memory {
         &self,
         conversation: &ConversationId,
         after: u64,
+        through: u64,
         not_from: Option<&DeviceId>,
         bytes_max: usize,
     ) -> Result<Arrivals, Infallible> {
-        let at = self.order.iter().enumerate().skip(after as usize).filter(|(_, (op, from))| {
+        let through = usize::try_from(through).unwrap_or(usize::MAX).min(self.order.len());
+        let at = self.order[..through].iter().enumerate().skip(after as usize).filter(|(_, (op, from))| {
             op.conversation() == *conversation && (from.is_none() || from.as_ref() != not_from)
         });
-        Ok(self.page(at.map(|(index, (op, _))| (index, op)), bytes_max, self.order.len() as u64))
+        Ok(self.page(at.map(|(index, (op, _))| (index, op)), bytes_max, through as u64))
     }
 
     fn heights(&self, conversation: &ConversationId) -> Result<Vec<Height>, Infallible> {

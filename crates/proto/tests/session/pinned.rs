@@ -281,8 +281,9 @@ fn tools_and_refusals_have_their_numbers() {
         Refusal::InviteExpired,
         Refusal::QuotaExceeded,
         Refusal::TooMany,
+        Refusal::Waits,
     ];
-    assert_eq!(refusals.map(|refusal| refusal as u8), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(refusals.map(|refusal| refusal as u8), [0, 1, 2, 3, 4, 5, 6]);
 }
 
 struct Plain;

@@ -49,7 +49,14 @@ impl Source for Nothing {
     fn acked(&self, _: &DeviceId) -> Result<u64, Infallible> {
         Ok(0)
     }
-    fn everything(&self, _: &ConversationId, _: u64, _: Option<&DeviceId>, _: usize) -> Result<Arrivals, Infallible> {
+    fn everything(
+        &self,
+        _: &ConversationId,
+        _: u64,
+        _: u64,
+        _: Option<&DeviceId>,
+        _: usize,
+    ) -> Result<Arrivals, Infallible> {
         Ok(Arrivals::default())
     }
     fn heights(&self, _: &ConversationId) -> Result<Vec<Height>, Infallible> {

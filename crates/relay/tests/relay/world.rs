@@ -17,7 +17,7 @@ use tombolo_model::{Class, Control, ConversationId, DeviceId, Hlc, LogId, OpId};
 use tombolo_oplog::{Incoming, Log, NoFold, Open};
 use tombolo_proto::Fault;
 use tombolo_relay::{Config, Limits, Place, Relay};
-use tombolo_replica::{ConnId, Draft, Event, Link, Now, Output, Replica, Scope, Tools};
+use tombolo_replica::{ConnId, Draft, Event, Link, Now, Output, Replica, Scope, Target, Tools};
 
 /// No step of a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -151,7 +151,9 @@ impl Device {
         let proof = invited.key.prove(&invited.conversation, &certificate);
         let join = Control::Join { certificate, invite: invited.key.public(), proof, relays: Vec::new() };
         let now = self.now();
-        self.replica.write_join(invited.conversation, &join, invited.op, LogId([self.seed; 8]), now).unwrap();
+        let target = Target::Invited { conversation: invited.conversation, seen: invited.op.1, relays: &[] };
+        let drafts = [Draft::Clear(Box::new(join))];
+        self.replica.write(target, &drafts, LogId([self.seed; 8]), now).unwrap();
         self.settle();
     }
 
