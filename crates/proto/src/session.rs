@@ -192,8 +192,12 @@ pub enum Output {
         /// Own arrival position.
         position: u64,
     },
-    /// The peer's store is not the one that acknowledged earlier: what it acknowledged does not count until proven.
-    AcksLost,
+    /// What the peer acknowledged does not count until proven.
+    AcksLost {
+        /// Its store is surely not the one that acknowledged: it was restored, emptied or replaced. Otherwise it may only
+        /// have been cut off before its cursor reached the disk.
+        restored: bool,
+    },
     /// Both hold the same set.
     Proven {
         /// Own arrival position at which that is so.

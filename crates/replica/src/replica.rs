@@ -391,8 +391,11 @@ impl<F: Fold> Replica<F> {
                     self.marks.streamed(peer, position);
                     Event::Acked { peer, position }
                 }
-                session::Output::AcksLost => {
+                session::Output::AcksLost { restored } => {
                     self.marks.lost(peer);
+                    if !restored {
+                        continue;
+                    }
                     Event::AcksLost { peer }
                 }
                 session::Output::Proven { position, count, conversations } => {

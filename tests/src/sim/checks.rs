@@ -74,6 +74,18 @@ pub fn waiting(log: &Reader, conversation: &ConversationId) -> Result<u64, Strin
         .map_err(|error| error.to_string())
 }
 
+/// Keys of the invitations by which a device has asked to join.
+#[must_use]
+pub fn joins(log: &Reader, conversation: &ConversationId, device: &DeviceId) -> BTreeSet<[u8; 32]> {
+    let ops = ops(log, conversation).unwrap_or_default();
+    let own = ops.iter().filter(|op| op.header.author == *device);
+    own.filter_map(|op| match Control::from_bytes(op.body.as_ref()?) {
+        Ok(Control::Join { invite, .. }) => Some(invite),
+        _ => None,
+    })
+    .collect()
+}
+
 /// All ops of a conversation.
 fn ops(log: &Reader, conversation: &ConversationId) -> Result<Vec<Op>, String> {
     let found = log.arrivals(&ArrivalQuery {

@@ -1,5 +1,6 @@
 //! What people do: found conversations, invite, accept, write, import, read, connect, leave.
 
+use crate::sim::checks;
 use crate::sim::machine::START_MS;
 use crate::sim::oracle::{Letter, Said};
 use crate::sim::world::{Outcome, World};
@@ -129,11 +130,16 @@ impl World {
         let invitation = self.oracle.letters[letter].invitation.clone();
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
         let accepted = node.accept(&invitation, now);
-        // A failing disk may have kept it.
-        if accepted.as_ref().map_or_else(|error| error.code() != "member", |_| true) {
+        let done = self.took(device, accepted, &["member"])?.is_some();
+        // A failing disk may have kept it although it said no.
+        let key = invitation.key().public();
+        let kept = self.machines[device].node().is_some_and(|node| {
+            checks::joins(node.log(), &invitation.conversation, &self.machines[device].device).contains(&key)
+        });
+        if done || kept {
             self.oracle.accepted.entry((invitation.conversation, device)).or_default().insert(letter);
         }
-        if self.took(device, accepted, &["member"])?.is_some() {
+        if done {
             let name = self.machines[device].name.clone();
             self.trace.note(
                 self.now_ms,

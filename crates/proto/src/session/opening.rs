@@ -130,12 +130,16 @@ impl Session {
         let usable = self.config.tools.cursor;
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?;
         let acked = ctx.source.acked(&self.peer).map_err(local)?;
-        // The peer's store is older than what it acknowledged, or than what was read of it: it was restored. (A proof
-        // counts as acknowledgement too, but the peer's cursor may reach its disk later.)
-        let older = known.unwrap_or(0) < ctx.source.streamed(&self.peer).map_err(local)?
-            || read.is_some_and(|read| read.incarnation != theirs.incarnation || read.position > theirs.position);
-        if older || (resume.read.is_some() && known.is_none()) {
-            self.out.push_back(Output::AcksLost);
+        // The peer's store is older than what was read of it, or than a cursor that it stored with a batch that it then
+        // acknowledged, or it read another history: it was restored.
+        let restored = known.unwrap_or(0) < ctx.source.streamed(&self.peer).map_err(local)?
+            || read.is_some_and(|read| read.incarnation != theirs.incarnation || read.position > theirs.position)
+            || (resume.read.is_some() && known.is_none());
+        // A proof counts as acknowledgement, too, but the cursor that goes with it reaches the peer's disk a little later:
+        // it may only have been cut off in that moment.
+        let doubtful = known.unwrap_or(0) < acked;
+        if restored || doubtful {
+            self.out.push_back(Output::AcksLost { restored });
         }
         if equal {
             // The sets are equal, whatever the cursors say: nothing has to travel, not even a frame more.
@@ -149,13 +153,13 @@ impl Session {
             self.sent_position = position;
             // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
             // lies between what it acknowledged and its cursor counts once both are proven equal.
-            self.owes = older || acked < position;
+            self.owes = restored || doubtful || acked < position;
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
                     self.add_job(Job::granted(conversation, position));
                 }
             }
-        } else if resume.count == 0 && usable && older {
+        } else if resume.count == 0 && usable && (restored || doubtful) {
             // It was emptied: what it once brought itself is lost there too, so everything goes back.
             self.sent_position = cursor.position;
             self.owes = true;

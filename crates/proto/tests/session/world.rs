@@ -172,7 +172,7 @@ impl World {
                     }
                 }
             }
-            Output::AcksLost => {
+            Output::AcksLost { .. } => {
                 self.sides[index].memory.acked.remove(&peer);
             }
             Output::Unproven { .. } => self.sides[index].unproven += 1,
