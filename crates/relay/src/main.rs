@@ -4,6 +4,7 @@
 //! `listening on ws://HOST:PORT` as the first line on standard output; everything that is logged goes to standard error.
 
 mod logging;
+mod people;
 
 use clap::{Args, Parser, Subcommand};
 use logging::Logging;
@@ -201,7 +202,9 @@ fn run_serve(serve: Serve, logging: &Logging) -> Result<(), RelayError> {
         let relay = Relay::start(&place, config).await?;
         say(&format!("listening on {}\nrelay key {}", relay.listening(), relay.key()));
         if serve.dev {
-            say(&trying_out(relay.listening()));
+            let (url, folder) = (relay.listening().to_owned(), place.folder().join("people"));
+            // The relay must answer meanwhile.
+            tokio::task::spawn_blocking(move || say(&people(&url, &folder)));
         }
         until_told(relay, signals, || settings(&serve, &place), logging).await
     });
@@ -283,13 +286,22 @@ async fn until_told(
     tokio::time::timeout(STOP_WITHIN, relay.stop()).await.unwrap_or(Err(RelayError::OwnerLost))
 }
 
-/// What to do with a throw-away relay. It cannot make people up itself: their keys belong on their own devices.
-fn trying_out(url: &str) -> String {
-    let homes = std::env::temp_dir().join("tombolo-dev");
-    let call = |person: &str| format!("tombolo --home {} --key-store file", homes.join(person).display());
+/// Makes people up for developers, or says how they can do so.
+fn people(url: &str, folder: &std::path::Path) -> String {
+    let why = match people::program() {
+        // Those of an earlier run, where the data folder is kept.
+        Some(_) if folder.exists() => return format!("the people in {} are as they were", folder.display()),
+        Some(program) => match people::seed(&program, folder, url) {
+            Ok(words) => return words,
+            Err(words) => words,
+        },
+        None => "the program `tombolo` is neither beside this one nor in PATH".to_owned(),
+    };
+    let call = |person: &str| format!("tombolo --home {} --key-store file", folder.join(person).display());
     let (ann, bob) = (call("ann"), call("bob"));
     format!(
-        "to try it with two people (a relay holds no keys, so they are made on their own side):\n\
+        "no people were made up: {why}\n\
+         to make two by hand:\n\
          \x20 {ann} init --name Ann --relay {url}\n\
          \x20 {bob} init --name Bob --relay {url}\n\
          \x20 {ann} invite            # prints LINK and the conversation C\n\
