@@ -653,9 +653,16 @@ impl<F: Fold> Replica<F> {
             }
             let newcomer = if members_only { *peer } else { self.key.id() };
             let open = if members_only { member } else { self.log.conversation(&conversation)?.is_some() };
-            if !open && let Some(refusal) = self.keeps_out(&conversation, &incoming, peer, &newcomer, now)? {
-                checked.refused.insert(conversation, refusal);
-                continue;
+            if !open {
+                match self.let_in(&conversation, &incoming, peer, &newcomer, now)? {
+                    // A join by an ended invitation is taken once another one has let its author in. Left out, it would
+                    // be a hole, and the op before it could not be vouched for when it is passed on.
+                    Ok(last) => incoming.sort_by_key(|incoming| last.contains(&incoming.op.id)),
+                    Err(refusal) => {
+                        checked.refused.insert(conversation, refusal);
+                        continue;
+                    }
+                }
             }
             checked.ops.push((conversation, incoming));
         }
@@ -664,20 +671,20 @@ impl<F: Fold> Replica<F> {
         Ok(Ok(checked))
     }
 
-    /// What is said to whoever brings ops that do not give `newcomer` a place in the conversation; `None` when they do.
-    /// Tried in a transaction that is given up: the rules are those of the log, and a stranger's ops leave nothing behind.
-    fn keeps_out(
+    /// Whether ops give `newcomer` a place in the conversation: which of them are taken only after that, or what is said
+    /// to whoever brought them. Tried in a transaction that is given up: the rules are those of the log, and a stranger's ops leave nothing behind.
+    fn let_in(
         &mut self,
         conversation: &ConversationId,
         ops: &[Incoming],
         peer: &DeviceId,
         newcomer: &DeviceId,
         now: Now,
-    ) -> Result<Option<Refusal>, LogError> {
+    ) -> Result<Result<BTreeSet<OpId>, Refusal>, LogError> {
         let mut trial = self.log.batch()?;
         let appended = trial.append(ops.to_vec(), Some(peer), now.wall_ms, &mut NoFold)?;
         if trial.reads()?.is_member(conversation, newcomer)? {
-            return Ok(None);
+            return Ok(Ok(appended.refused.iter().map(|refusal| refusal.id).collect()));
         }
         // Why its own way in is closed is for the newcomer to know; what became of other ops would tell what is here.
         let own = |id: &OpId| {
@@ -688,7 +695,7 @@ impl<F: Fold> Replica<F> {
         };
         let reasons = appended.refused.iter().filter(|refusal| own(&refusal.id));
         let said = reasons.map(|refusal| to_refusal(&refusal.reason, false)).find(|said| *said != Refusal::NotHere);
-        Ok(Some(said.unwrap_or(Refusal::NotHere)))
+        Ok(Err(said.unwrap_or(Refusal::NotHere)))
     }
 
     /// Who may bring ops of a conversation: its members, whoever founds it or joins it with these very ops, and, on a

@@ -201,6 +201,29 @@ fn a_used_up_invitation_is_named_whatever_follows_the_join_and_leaves_nothing() 
 }
 
 #[test]
+fn whoever_comes_in_by_another_invitation_leaves_no_hole_behind() {
+    let mut stage = Stage::new(1);
+    stage.mallory();
+    let again = InviteKey::from_seed([51; 32]);
+    let made = Draft::Clear(Box::new(Control::Invite { key: again.public(), uses: 1, expires_ms: 0 }));
+    let made = stage.alice.write(Some(stage.conversation), &[made], LogId([1; 8]), now(33)).unwrap()[0];
+    stage.sync_alice(34);
+    let before = stage.ops();
+    let mut newcomer = Writer::new(67, stage.conversation);
+    let unknown = newcomer.join(&InviteKey::from_seed([52; 32]), stage.invite_op);
+    let words = newcomer.say(WALL_MS + 10);
+    let used_up = newcomer.join(&stage.invite, (stage.invite_op.0, Hlc::new(WALL_MS + 20, 0)));
+    let good = newcomer.join(&again, (made.id, Hlc::new(WALL_MS + 40, 0)));
+    let mut peer = stage.meet(67);
+    let told = peer.batch(&mut stage.relay, &[unknown, words, used_up, good], now(50));
+    assert_eq!((told.code(), told.refused()), (None, vec![]));
+    assert_eq!(stage.ops(), before + 4);
+    stage.relay.disconnected(peer.conn);
+    // Without the one in the middle nothing would vouch for the words.
+    stage.sync_alice(60);
+}
+
+#[test]
 fn an_op_that_comes_before_what_authorises_it_holds_nothing_up() {
     let mut stage = Stage::new(2);
     let mut mallory = stage.mallory();

@@ -213,7 +213,7 @@ fn a_crowd_of_strangers_takes_no_members_place() {
         stage.relay.disconnected(conn);
     }
     assert_eq!(stage.relay.log().strangers(&conversation).unwrap(), 0);
-    before.is_still_that_of(&stage.relay, &[], &format!("not even a row that they were there"));
+    before.is_still_that_of(&stage.relay, &[], "not even a row that they were there");
     // What a member's search brings out of order still has room to wait.
     let mut newcomer = Writer::new(70, conversation);
     newcomer.join(&stage.invite, stage.invite_op);
