@@ -6,5 +6,6 @@ mod canary;
 mod first_path;
 mod fuzz;
 mod golden;
+mod hostile;
 mod relays;
 mod sockets;

@@ -119,7 +119,7 @@ fn name(row: &Message, style: &Style) -> String {
 fn marks(row: &Message) -> Vec<(Ink, String)> {
     let mut marks = Vec::new();
     match door::late_by_ms(row) {
-        Some(0) => marks.push((Ink::Sand, "arrived late".to_owned())),
+        Some(0..1_000) => marks.push((Ink::Sand, "arrived late".to_owned())),
         Some(late_ms) => marks.push((Ink::Sand, format!("arrived {} later", span::words(late_ms)))),
         None => {}
     }

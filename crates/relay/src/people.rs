@@ -1,7 +1,6 @@
 //! People and conversations for `serve --dev`: made by the program `tombolo`, since a relay holds no keys and cannot read
 //! or write a message. Their homes lie in the relay's data folder and go away with it.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -69,7 +68,7 @@ fn text_of<'a>(value: &'a serde_json::Value, name: &str) -> Result<&'a str, Stri
 pub(crate) fn program() -> Option<PathBuf> {
     let name = format!("tombolo{}", std::env::consts::EXE_SUFFIX);
     let beside = std::env::current_exe().ok()?.with_file_name(&name);
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(beside)
         .chain(std::env::split_paths(&path).map(|folder| folder.join(&name)))
         .find(|path| path.is_file())

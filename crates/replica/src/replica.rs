@@ -10,7 +10,7 @@ use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_identity::{DeviceKey, Strict, verify_batch};
 use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId};
-use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, Reason};
+use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, NoFold, Reason};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
 
@@ -366,6 +366,8 @@ impl<F: Fold> Replica<F> {
         let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
         let ctx = Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
         conn.session.handle(input, &ctx);
+        // A peer that shares nothing has nothing to be remembered by: strangers cost no row.
+        let shares = conn.session.peer().is_some_and(|peer| view.shared_list(&peer).is_ok_and(|list| !list.is_empty()));
         let mut spread = Vec::new();
         while let Some(output) = conn.session.poll() {
             let peer = conn.session.peer().unwrap_or_default();
@@ -379,7 +381,9 @@ impl<F: Fold> Replica<F> {
                     continue;
                 }
                 session::Output::Remember(cursor) => {
-                    self.marks.read(peer, to_oplog(cursor));
+                    if shares {
+                        self.marks.read(peer, to_oplog(cursor));
+                    }
                     continue;
                 }
                 session::Output::Close(fault) => {
@@ -392,7 +396,9 @@ impl<F: Fold> Replica<F> {
                     Event::Acked { peer, position }
                 }
                 session::Output::AcksLost { restored } => {
-                    self.marks.lost(peer);
+                    if shares {
+                        self.marks.lost(peer);
+                    }
                     if !restored {
                         continue;
                     }
@@ -401,7 +407,7 @@ impl<F: Fold> Replica<F> {
                 session::Output::Proven { position, count, conversations } => {
                     conn.unproven = None;
                     // What one side does not take was not compared: it stays owed.
-                    if conn.session.blocked().is_empty() {
+                    if shares && conn.session.blocked().is_empty() {
                         self.marks.acked(peer, position);
                     }
                     for conversation in &conversations {
@@ -494,7 +500,7 @@ impl<F: Fold> Replica<F> {
             if self.conns.get(&queued.conn).is_none_or(|conn| conn.session.is_over()) {
                 continue;
             }
-            match self.check(std::mem::take(&mut queued.ops), &queued.peer, queued.conn)? {
+            match self.check(std::mem::take(&mut queued.ops), &queued.peer, queued.conn, now)? {
                 Ok(parts) => checked.push((queued, parts)),
                 Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
             }
@@ -543,7 +549,7 @@ impl<F: Fold> Replica<F> {
                     self.out.push_back(Output::Event(Event::TailLost));
                 }
             }
-            if let Some(cursor) = queued.through {
+            if let Some(cursor) = queued.through.filter(|_| parts.remember) {
                 self.marks.read(queued.peer, to_oplog(cursor));
             }
             results.push((queued.conn, queued.number, queued.tool, stored, refused, granted));
@@ -604,7 +610,13 @@ impl<F: Fold> Replica<F> {
     }
 
     /// Checks signatures, chains and access of what a peer brought.
-    fn check(&mut self, ops: Vec<Op>, peer: &DeviceId, conn: ConnId) -> Result<Result<Checked, Fault>, LogError> {
+    fn check(
+        &mut self,
+        ops: Vec<Op>,
+        peer: &DeviceId,
+        conn: ConnId,
+        now: Now,
+    ) -> Result<Result<Checked, Fault>, LogError> {
         let mut by_conversation: BTreeMap<ConversationId, Vec<Op>> = BTreeMap::new();
         for op in ops {
             by_conversation.entry(op.conversation()).or_default().push(op);
@@ -651,9 +663,52 @@ impl<F: Fold> Replica<F> {
                     vouchers.push(op);
                 }
             }
+            let newcomer = if members_only { *peer } else { self.key.id() };
+            let open = if members_only { member } else { self.log.conversation(&conversation)?.is_some() };
+            if !open {
+                match self.let_in(&conversation, &incoming, peer, &newcomer, now)? {
+                    // A join by an ended invitation is taken once another one has let its author in. Left out, it would
+                    // be a hole, and the op before it could not be vouched for when it is passed on.
+                    Ok(last) => incoming.sort_by_key(|incoming| last.contains(&incoming.op.id)),
+                    Err(refusal) => {
+                        checked.refused.insert(conversation, refusal);
+                        continue;
+                    }
+                }
+            }
             checked.ops.push((conversation, incoming, vouchers));
         }
+        checked.remember =
+            !checked.members.is_empty() || !checked.ops.is_empty() || !self.log.shared_with(peer)?.is_empty();
         Ok(Ok(checked))
+    }
+
+    /// Whether ops give `newcomer` a place in the conversation: which of them are taken only after that, or what is said
+    /// to whoever brought them. Tried in a transaction that is given up: the rules are those of the log, and a stranger's
+    /// ops leave nothing behind.
+    fn let_in(
+        &mut self,
+        conversation: &ConversationId,
+        ops: &[Incoming],
+        peer: &DeviceId,
+        newcomer: &DeviceId,
+        now: Now,
+    ) -> Result<Result<BTreeSet<OpId>, Refusal>, LogError> {
+        let mut trial = self.log.batch()?;
+        let appended = trial.append(ops.to_vec(), Some(peer), now.wall_ms, &mut NoFold)?;
+        if trial.reads()?.is_member(conversation, newcomer)? {
+            return Ok(Ok(appended.refused.iter().map(|refusal| refusal.id).collect()));
+        }
+        // Why its own way in is closed is for the newcomer to know; what became of other ops would tell what is here.
+        let own = |id: &OpId| {
+            ops.iter().find(|incoming| incoming.op.id == *id).is_some_and(|Incoming { op, control }| {
+                let certificate = control.as_ref().and_then(Control::certificate);
+                op.header.author == *newcomer || certificate.is_some_and(|found| found.device() == *newcomer)
+            })
+        };
+        let reasons = appended.refused.iter().filter(|refusal| own(&refusal.id));
+        let said = reasons.map(|refusal| to_refusal(&refusal.reason, false)).find(|said| *said != Refusal::NotHere);
+        Ok(Err(said.unwrap_or(Refusal::NotHere)))
     }
 
     /// Who may bring ops of a conversation: its members, whoever founds it or joins it with these very ops, and, on a
@@ -712,6 +767,8 @@ struct Checked {
     refused: BTreeMap<ConversationId, Refusal>,
     /// Conversations in which the peer has a place already.
     members: BTreeSet<ConversationId>,
+    /// Whether the peer shares anything, or does so with these ops: of a stranger nothing is remembered.
+    remember: bool,
 }
 
 /// Marks and sketches ride in a transaction that is being committed anyway.

@@ -65,7 +65,7 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    fn shared_list(&self, peer: &DeviceId) -> Result<Shared, LogError> {
+    pub(crate) fn shared_list(&self, peer: &DeviceId) -> Result<Shared, LogError> {
         if let Some(list) = self.memory.shared.borrow().get(&(self.conn, *peer)) {
             return Ok(Rc::clone(list));
         }

@@ -17,7 +17,10 @@ impl Compression for Zstd {
 
     fn decompress(&self, bytes: &[u8], max: usize) -> Option<Vec<u8>> {
         // Streaming with a limit: memory follows what really comes out, not what the frame claims.
-        let decoder = zstd::stream::read::Decoder::new(bytes).ok()?;
+        let mut decoder = zstd::stream::read::Decoder::new(bytes).ok()?;
+        // A frame also claims how far back it refers, up to 128 MiB, and the decoder makes room for that at once. Nothing
+        // that fits needs more than its own length.
+        decoder.window_log_max(max.checked_next_power_of_two()?.ilog2().clamp(10, 27)).ok()?;
         let mut out = Vec::new();
         decoder.take(max as u64 + 1).read_to_end(&mut out).ok()?;
         (out.len() <= max).then_some(out)
@@ -36,5 +39,19 @@ mod tests {
         assert!(Zstd.decompress(&bomb, 2_000_000).is_none());
         assert_eq!(Zstd.decompress(&bomb, 10_000_000).unwrap().len(), 10_000_000);
         assert!(Zstd.decompress(b"no zstd", 100).is_none());
+    }
+
+    #[test]
+    fn a_frame_that_claims_a_large_window_is_refused_however_little_it_holds() {
+        use std::io::Write as _;
+        let claiming = |window_log| {
+            let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.write_all(&[7; 1000]).unwrap();
+            encoder.flush().unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(Zstd.decompress(&claiming(21), 2 << 20).map(|bytes| bytes.len()), Some(1000));
+        assert!(Zstd.decompress(&claiming(27), 2 << 20).is_none());
     }
 }

@@ -13,6 +13,7 @@ use crate::source::{Cursor, Source};
 use alloc::string::String;
 use alloc::vec::Vec;
 use tombolo_model::crypto::{DOMAIN_MOVED, DOMAIN_SESSION};
+use tombolo_model::digest::Chain;
 use tombolo_model::{Proof, Signature};
 
 impl Session {
@@ -79,16 +80,26 @@ impl Session {
         let cursor = ctx.source.cursor().map_err(local)?;
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?.filter(|_| self.config.tools.cursor);
         let (proof, count, _) = self.overall(ctx)?;
+        let (position, chain) = self.place_shown(&cursor, ctx)?;
         let resume = Resume {
             incarnation: cursor.incarnation,
-            position: cursor.position,
-            chain: cursor.chain,
+            position,
+            chain,
             read: read.map(|read| (read.position, read.chain)),
             proof: self.salted(&proof, true),
             count,
         };
         self.ask(&Frame::Resume(resume));
         Ok(())
+    }
+
+    /// The end of the own order of arrival as the peer is told it. Whoever shares nothing is told its beginning: how much
+    /// is held, when something comes, and (by the chain) which op that was, is not for strangers.
+    pub(super) fn place_shown<S: Source>(&self, cursor: &Cursor, ctx: &Context<'_, S>) -> Result<(u64, Chain), Fault> {
+        if !ctx.source.shared(&self.peer).map_err(local)?.is_empty() {
+            return Ok((cursor.position, cursor.chain));
+        }
+        Ok((0, ctx.source.chain_at(0).map_err(local)?.unwrap_or_default()))
     }
 
     /// A proof as it is said on this connection: nobody can repeat it without knowing the proof beneath, nor carry it

@@ -339,8 +339,16 @@ impl Session {
             },
             |last| *last == settled,
         );
-        if said {
+        let (position, chain) = self.place_shown(&cursor, ctx)?;
+        let shown = Settled { position, chain, ..settled.clone() };
+        // Nothing but the place has changed, and that is not shown: there is nothing to say, only to compare again.
+        let unheard = |last: &Settled| shown != settled && Settled { position, chain, ..last.clone() } == shown;
+        if said || self.settled.as_ref().is_some_and(unheard) {
             self.settle_ms = None;
+            if !said {
+                self.settled = Some(settled);
+                self.compare(ctx)?;
+            }
             return Ok(());
         }
         // Until the peer can see for itself that both are equal, and whenever it waits for the end of a round.
@@ -349,7 +357,7 @@ impl Session {
         if urgent || ctx.now.mono_ms >= due_ms {
             self.settle_ms = None;
             self.told_equal |= self.proven == Some(cursor.position);
-            self.ask(&Frame::Settled(settled.clone()));
+            self.ask(&Frame::Settled(shown));
             self.settled = Some(settled);
             self.compare(ctx)?;
         }
