@@ -287,6 +287,9 @@ pub struct Session {
     jobs: VecDeque<Job>,
     jobs_bytes: usize,
     owes: bool,
+    /// What had arrived here before this session was not streamed and has not been compared yet: a cursor of the peer
+    /// would claim more than it has.
+    gap: bool,
 
     // Receiving.
     last_received: u64,
@@ -348,6 +351,7 @@ impl Session {
             jobs: VecDeque::new(),
             jobs_bytes: 0,
             owes: false,
+            gap: false,
             last_received: 0,
             last_acked: 0,
             persisting: BTreeMap::new(),

@@ -183,6 +183,7 @@ impl Session {
         } else {
             self.sent_position = cursor.position;
             self.owes = true;
+            self.gap = true;
         }
         // A direction is streamed when its reader's cursor fits or its reader has nothing; otherwise, if its writer has
         // something, only a search can tell what is missing.
@@ -211,6 +212,7 @@ impl Session {
         self.stuck = 0;
         self.round_proven = self.round;
         self.owes &= !self.blocked.is_empty();
+        self.gap = false;
         self.told_equal |= self.settled.as_ref().is_some_and(|mine| mine.position == position);
         self.claimed_equal = false;
         self.attempts.clear();

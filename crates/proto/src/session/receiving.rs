@@ -114,17 +114,16 @@ impl Session {
             return Ok(());
         }
         let settled = peer.settled.clone();
-        if !peer.remembered {
-            let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
-            let cursor = Cursor { incarnation, position: settled.position, chain: settled.chain };
-            self.out.push_back(Output::Remember(cursor));
-        }
-        if let Some(peer) = &mut self.peer_settled {
-            peer.remembered = true;
-        }
         let (proof, count, conversations) = self.overall(ctx)?;
         let position = ctx.source.cursor().map_err(local)?.position;
         if self.salted(&proof, false) == settled.proof {
+            if let Some(peer) = self.peer_settled.as_mut().filter(|peer| !peer.remembered) {
+                peer.remembered = true;
+                // Only now: what the peer did not stream and a search has yet to find is not read.
+                let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
+                let cursor = Cursor { incarnation, position: settled.position, chain: settled.chain };
+                self.out.push_back(Output::Remember(cursor));
+            }
             if self.proven != Some(position) || self.settled.as_ref().is_none_or(|mine| mine.position != position) {
                 self.prove_equal(position, proof, count, conversations);
             }

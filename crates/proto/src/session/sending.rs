@@ -130,7 +130,7 @@ impl Session {
         self.owes |= ops.len() < arrived;
         if !ops.is_empty() {
             let chain = ctx.source.chain_at(self.sent_position).map_err(local)?;
-            let through = chain.map(|chain| (self.sent_position, chain));
+            let through = chain.filter(|_| !self.gap).map(|chain| (self.sent_position, chain));
             self.send_batch(ops, Tool::Cursor, through, ctx)?;
         }
         Ok(true)
