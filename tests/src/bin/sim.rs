@@ -17,7 +17,7 @@ const USAGE: &str = "sim --seed N [-v] [--bug NAME] | --seeds N [--from K] [--bu
 /// Fresh worlds that CI runs.
 const CI_SEEDS: u64 = 2_000;
 /// Time in which they must be done.
-const CI_TIME: Duration = Duration::from_secs(8 * 60);
+const CI_TIME: Duration = Duration::from_secs(15 * 60);
 /// Worlds within which a bug on purpose must be found.
 const BUG_SEEDS: u64 = 60;
 /// Fresh worlds in which each tool must find something, in CI.
