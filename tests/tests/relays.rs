@@ -277,6 +277,33 @@ fn an_emptied_relay_is_noticed_and_refilled() {
     refilled(&mut ann, &mut bob, &mut place, &conversation, &mut clock);
 }
 
+/// Whoever may bring a conversation is judged by the first batch, however long ago that was decided.
+#[test]
+fn an_emptied_relay_is_refilled_by_somebody_who_came_late() {
+    let (folder, mut clock) = (tempfile::tempdir().unwrap(), Clock(0));
+    let mut place = Place::new(folder.path(), 90);
+    let mut ann = person(folder.path(), 1, &[&place]);
+    let mut bob = person(folder.path(), 2, &[&place]);
+    let conversation = ann.create("Crew", Kind::Group, clock.now()).unwrap();
+    let texts: Vec<String> = (0..2_500).map(|at| format!("long before {at}")).collect();
+    for some in texts.chunks(500) {
+        let some: Vec<&str> = some.iter().map(String::as_str).collect();
+        ann.send(conversation, &some, clock.now()).unwrap();
+    }
+    let invitation = ann.invite(Some(conversation), 1, 0, clock.now()).unwrap();
+    assert!(sync(&mut ann, &mut place, &mut clock).1.proven);
+    bob.accept(&invitation, clock.now()).unwrap();
+    assert!(sync(&mut bob, &mut place, &mut clock).1.proven);
+    let all = dump(place.log(), &conversation);
+    assert!(all.len() > 2_500);
+    place.restore(None);
+    // Ann's device is gone for good.
+    drop(ann);
+    let (_, state) = sync(&mut bob, &mut place, &mut clock);
+    assert!(state.proven, "{:?}", state.blocked);
+    assert_eq!(dump(place.log(), &conversation), all);
+}
+
 #[test]
 fn a_relay_that_kept_everything_raises_no_alarm() {
     let (folder, mut clock) = (tempfile::tempdir().unwrap(), Clock(0));

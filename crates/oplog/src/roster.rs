@@ -4,12 +4,13 @@
 //! be taken). Control ops count as soon as they are *stored*, whatever their state: what is stored must not depend on
 //! a clock, or honest replicas would disagree on digests. Not here: writing the tables (`control.rs`).
 
-use crate::row;
 use crate::{LogError, Reader};
+use crate::{reads, row};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
 use tombolo_model::control::Certificate;
 use tombolo_model::limit::RELAYS_MAX;
-use tombolo_model::{AccountId, ConversationId, DeviceId, OpId, RelayAddress};
+use tombolo_model::{AccountId, ConversationId, DeviceId, Op, OpId, RelayAddress};
 
 /// A device that takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +143,32 @@ impl Reader {
             });
         }
         Ok(found)
+    }
+
+    /// The ops by which devices take part, by clock and id: the genesis, invitations, joins. At most `limit`.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn entitling(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<Op>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
+        let conn = self.db()?;
+        let mut arrivals: BTreeSet<u64> = BTreeSet::new();
+        let mut statement = conn.prepare_cached("SELECT since FROM member WHERE conversation = ?1")?;
+        let mut rows = statement.query([n])?;
+        while let Some(row) = rows.next()? {
+            arrivals.insert(row::number(row, 0)?);
+        }
+        let mut statement = conn.prepare_cached("SELECT op FROM invite WHERE conversation = ?1")?;
+        let mut rows = statement.query([n])?;
+        while let Some(row) = rows.next()? {
+            arrivals.extend(reads::find(conn, n, &OpId(row::array(row, 0)?))?);
+        }
+        let mut ops = Vec::new();
+        for arrival in arrivals.into_iter().take(limit) {
+            ops.extend(reads::load(conn, arrival)?);
+        }
+        ops.sort_by_key(|op| (op.header.hlc, op.id));
+        Ok(ops)
     }
 
     /// Whether a device takes part.

@@ -6,10 +6,10 @@
 
 use crate::{Marks, Scope};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tombolo_model::digest::Chain;
-use tombolo_model::{ConversationId, DeviceId, Fingerprint, Key, LogId, Op};
+use tombolo_model::{ConversationId, DeviceId, Fingerprint, Key, LogId, Op, OpId};
 use tombolo_oplog::{ArrivalQuery, LogError, Reader};
 use tombolo_proto::limit::BATCH_OPS_MAX;
 use tombolo_proto::reconcile::estimator::Estimator;
@@ -206,6 +206,12 @@ impl Source for View<'_> {
         })?;
         let reached = found.last().map_or(after, |(arrival, _)| *arrival);
         let mut ops: Vec<Op> = found.into_iter().map(|(_, op)| op).collect();
+        // Whoever has nothing of it judges by the first batch whether we may bring it.
+        if after == 0 && not_from.is_none() && !ops.is_empty() {
+            let here: BTreeSet<OpId> = ops.iter().map(|op| op.id).collect();
+            let entitling = self.log.entitling(conversation, OPS_PER_BATCH / 2)?;
+            ops.extend(entitling.into_iter().filter(|op| !here.contains(&op.id)));
+        }
         // Parents first: to a newcomer its own join came before the op that founded the conversation.
         ops.sort_by_key(|op| (op.header.hlc, op.id));
         Ok(Arrivals { ops, through: reached })
