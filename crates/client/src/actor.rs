@@ -6,12 +6,13 @@
 //!
 //! [`Replica::flush`]: tombolo_replica::Replica::flush
 
+use crate::api::Message as Shown;
 use crate::node::Node;
 use crate::{Error, tail_mark};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tombolo_proto::Fault;
@@ -46,8 +47,25 @@ pub(crate) struct Ended {
     pub(crate) state: ConnState,
 }
 
-/// Something happened in the replica; shared, since several listen.
-pub(crate) type Happened = Arc<Event>;
+/// Something happened in the replica, and what is shown of the ops that it is about.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    pub(crate) event: Event,
+    /// Of [`Event::Stored`], while somebody watches: looked up here, so that watching costs no way to this thread and back.
+    pub(crate) messages: Vec<Shown>,
+}
+
+/// Shared, since several listen.
+pub(crate) type Happened = Arc<Happening>;
+
+/// Somebody wants to be shown messages as they come.
+pub(crate) struct Watching(Arc<AtomicUsize>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// Messages that may wait for the node before senders have to.
 const QUEUE: usize = 1024;
@@ -65,6 +83,7 @@ pub(crate) struct Actor {
     /// Counts bursts: whoever waits for something looks again when it changes.
     changed: watch::Receiver<u64>,
     events: broadcast::Sender<Happened>,
+    watching: Arc<AtomicUsize>,
     conns: Arc<AtomicU64>,
     ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
     /// The thread, until it has been joined.
@@ -87,11 +106,13 @@ impl Actor {
         let (changing, changed) = watch::channel(0);
         let (events, _) = broadcast::channel(EVENTS);
         let ended = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
+        let watching = Arc::new(AtomicUsize::new(0));
         let (opened, is_open) = std::sync::mpsc::channel();
         let body = Body {
             outboxes: BTreeMap::new(),
             changing,
             events: events.clone(),
+            watching: Arc::clone(&watching),
             ended: Arc::clone(&ended),
             database,
             started: Instant::now(),
@@ -109,7 +130,7 @@ impl Actor {
             spawned.map_err(|error| Error::new("thread", format!("no thread could be started: {error}"), ""))?;
         is_open.recv().map_err(|_| Error::stopped())??;
         let thread = Arc::new(std::sync::Mutex::new(Some(thread)));
-        Ok(Self { queue, changed, events, conns: Arc::new(AtomicU64::new(1)), ended, thread })
+        Ok(Self { queue, changed, events, watching, conns: Arc::new(AtomicU64::new(1)), ended, thread })
     }
 
     /// Runs something on the node and returns what it returned.
@@ -158,6 +179,12 @@ impl Actor {
         self.events.subscribe()
     }
 
+    /// The same with messages, as long as the second is kept.
+    pub(crate) fn watch(&self) -> (broadcast::Receiver<Happened>, Watching) {
+        self.watching.fetch_add(1, Ordering::AcqRel);
+        (self.events.subscribe(), Watching(Arc::clone(&self.watching)))
+    }
+
     /// How a connection ended, once it has.
     pub(crate) fn ended(&self, conn: ConnId) -> Option<Ended> {
         self.ended.lock().ok()?.get(&conn).cloned()
@@ -181,6 +208,7 @@ struct Body {
     outboxes: BTreeMap<ConnId, mpsc::UnboundedSender<Outgoing>>,
     changing: watch::Sender<u64>,
     events: broadcast::Sender<Happened>,
+    watching: Arc<AtomicUsize>,
     ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
     database: PathBuf,
     started: Instant,
@@ -194,9 +222,10 @@ impl Body {
 
     fn run(mut self, mut node: Node, mut inbox: mpsc::Receiver<Message>) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+        let mut ticked_ms = self.now().mono_ms;
         loop {
             let now_ms = self.now().mono_ms;
-            let due_ms = node.replica().deadline_ms().unwrap_or(u64::MAX).min(now_ms + TICK_MS);
+            let due_ms = node.replica().deadline_ms().unwrap_or(u64::MAX).min(ticked_ms + TICK_MS);
             let wait = Duration::from_millis(due_ms.saturating_sub(now_ms));
             let first = runtime.block_on(async { tokio::time::timeout(wait, inbox.recv()).await });
             let mut closing = None;
@@ -216,7 +245,15 @@ impl Body {
             }
             let now = self.now();
             node.replica().fold_mut().set_now(now.wall_ms);
-            if let Err(error) = node.replica().tick(now) {
+            // What came is stored and let out first: timers can wait for that.
+            let mut worked = node.replica().flush(now);
+            self.drain(&mut node);
+            let due = node.replica().deadline_ms().is_some_and(|due_ms| due_ms <= now.mono_ms);
+            if worked.is_ok() && (due || now.mono_ms >= ticked_ms + TICK_MS) {
+                ticked_ms = now.mono_ms;
+                worked = node.replica().tick(now);
+            }
+            if let Err(error) = worked {
                 tracing::error!(code = error.code(), "The store failed; the node stops: {error}");
                 return;
             }
@@ -266,6 +303,7 @@ impl Body {
     }
 
     fn drain(&mut self, node: &mut Node) {
+        let mut happened = Vec::new();
         while let Some(output) = node.replica().poll() {
             match output {
                 Output::Send { conn, frame } => {
@@ -279,10 +317,19 @@ impl Body {
                         let _ = outbox.send(Outgoing::Close);
                     }
                 }
-                Output::Event(event) => {
-                    let _ = self.events.send(Arc::new(event));
-                }
+                Output::Event(event) => happened.push(event),
             }
         }
+        // Once everything is on its way to others.
+        for event in happened {
+            let messages = if self.watching.load(Ordering::Acquire) > 0 { shown(node, &event) } else { Vec::new() };
+            let _ = self.events.send(Arc::new(Happening { event, messages }));
+        }
     }
+}
+
+/// The messages among ops that were stored. One that cannot be read is left out: `tombolo doctor` names it.
+fn shown(node: &Node, event: &Event) -> Vec<Shown> {
+    let Event::Stored { conversation, ids, .. } = event else { return Vec::new() };
+    ids.iter().filter_map(|id| node.message(conversation, id).ok().flatten()).collect()
 }

@@ -175,7 +175,7 @@ async fn told(
 ) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     while let Ok(event) = events.try_recv() {
-        match &*event {
+        match &event.event {
             Event::Moved { conn: of, peer, url, at_ms } if *of == conn => {
                 let (peer, address, at_ms) = (*peer, url.clone(), *at_ms);
                 actor.call(move |node, _| node.remember_relay(&address, &peer, at_ms)).await??;

@@ -1,6 +1,6 @@
 //! Staying connected: relays with jittered back-off, devices that connect to us, and what happens told as it happens.
 
-use crate::actor::{Actor, Happened};
+use crate::actor::{Actor, Happened, Happening, Watching};
 use crate::api::Event;
 use crate::sync::{self, SKEW_MS, SyncOptions, Target, refused};
 use crate::transport::discover::{Discovery, Sighting, Tag};
@@ -42,7 +42,7 @@ impl Drop for Listening {
 pub(crate) async fn watch(actor: &Actor, options: &SyncOptions, tls: Arc<Tls>) -> Result<mpsc::Receiver<Event>, Error> {
     let (out, events) = mpsc::channel(EVENTS);
     let targets = sync::targets(actor, options).await?;
-    tokio::spawn(tell(actor.clone(), actor.events(), out.clone()));
+    tokio::spawn(tell(actor.clone(), actor.watch(), out.clone()));
     for target in targets {
         tokio::spawn(stay(actor.clone(), target, Arc::clone(&tls), out.clone()));
     }
@@ -108,7 +108,11 @@ async fn nearby(actor: Actor, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
 }
 
 /// Turns what happens in the replica into what a person may want to know.
-async fn tell(actor: Actor, mut happened: broadcast::Receiver<Happened>, out: mpsc::Sender<Event>) {
+async fn tell(
+    actor: Actor,
+    (mut happened, _watching): (broadcast::Receiver<Happened>, Watching),
+    out: mpsc::Sender<Event>,
+) {
     loop {
         let event = tokio::select! {
             event = happened.recv() => event,
@@ -131,15 +135,11 @@ async fn tell(actor: Actor, mut happened: broadcast::Receiver<Happened>, out: mp
     }
 }
 
-async fn words(actor: &Actor, event: &Inner) -> Vec<Event> {
-    match event {
-        Inner::Stored { conversation, ids, .. } => {
-            let (conversation, ids) = (*conversation, ids.clone());
-            let found = actor.call(move |node, _| {
-                ids.iter().filter_map(|id| node.message(&conversation, id).ok().flatten()).collect::<Vec<_>>()
-            });
-            let messages = found.await.unwrap_or_default();
-            messages.into_iter().map(|message| Event::Message { conversation, message: Box::new(message) }).collect()
+async fn words(actor: &Actor, happening: &Happening) -> Vec<Event> {
+    match &happening.event {
+        Inner::Stored { conversation, .. } => {
+            let message = |message| Event::Message { conversation: *conversation, message: Box::new(message) };
+            happening.messages.iter().cloned().map(message).collect()
         }
         Inner::Proven { peer, count, .. } => vec![Event::Proven { with: peer.short(), ops: *count }],
         Inner::Granted { conversation, device } => {

@@ -199,6 +199,7 @@ impl Batch<'_> {
             None => 0,
         };
         let mut run = Run::new(from.copied(), now_ms, fold);
+        run.fold.begin();
         for Incoming { op, control } in ops {
             let via = Via { source, by_author: from == Some(&op.header.author) };
             self.take(&op, control.as_ref(), via, &mut run)?;
@@ -322,6 +323,7 @@ impl Batch<'_> {
         }
         self.record_conflicts(op, &log, &place, run)?;
         let key = (n, header.author, header.log);
+        let log_n = log.n;
         self.cache.logs.insert(key, log);
         self.cache.dirty_logs.insert(key);
 
@@ -352,7 +354,7 @@ impl Batch<'_> {
                     self.count_waiting(id, 1)?;
                     self.wait(op, n, arrival, state, &readiness.waits)?;
                 }
-                self.deliver(op, control, arrival, own, run)?;
+                self.deliver(op, control, log_n, arrival, own, run)?;
                 if self.cache.dropped.contains(&op.id) {
                     self.heads_after_return(&id, n)?;
                 }
@@ -438,12 +440,13 @@ impl Batch<'_> {
         if op.signature.is_none() && op.body.is_none() {
             return Ok(());
         }
-        let (unsigned, bodiless, n): (bool, bool, i64) = self
+        let (unsigned, bodiless, n, log): (bool, bool, i64, i64) = self
             .conn
             .prepare_cached(
-                "SELECT signature IS NULL, body IS NULL AND body_len > 0, conversation FROM op WHERE arrival = ?1",
+                "SELECT signature IS NULL, body IS NULL AND body_len > 0, conversation, log FROM op \
+                 WHERE arrival = ?1",
             )?
-            .query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            .query_row([arrival as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         if unsigned && let Some(signature) = &op.signature {
             let mut statement = self.conn.prepare_cached("UPDATE op SET signature = ?2 WHERE arrival = ?1")?;
             statement.execute(params![arrival as i64, signature.0])?;
@@ -458,7 +461,7 @@ impl Batch<'_> {
             }
             if reads::state_of(self.conn, arrival)? == State::Delivered {
                 let conversation = op.conversation();
-                let delivered = Delivered { op, conversation, arrival, control, own: false, late_hint: true };
+                let delivered = Delivered { op, conversation, n, log, arrival, control, own: false, late_hint: true };
                 run.fold.body(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
             }
         }

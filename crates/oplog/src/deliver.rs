@@ -21,6 +21,10 @@ pub struct Delivered<'a> {
     pub op: &'a Op,
     /// Its conversation.
     pub conversation: ConversationId,
+    /// Number of the conversation, as rows name it.
+    pub n: i64,
+    /// Number of its log, as rows name it.
+    pub log: i64,
     /// Its arrival.
     pub arrival: u64,
     /// What it says, if it is a control op that this version understands.
@@ -34,6 +38,9 @@ pub struct Delivered<'a> {
 /// Whatever is computed from delivered ops, in the same transaction. The rows of `op` are current while it runs; those of
 /// `conversation`, `log`, `head` and `node` are written at the end of the batch.
 pub trait Fold {
+    /// A run of deliveries begins: since the last one, its rows may have been taken back or changed by others.
+    fn begin(&mut self) {}
+
     /// Takes the next op in causal order.
     ///
     /// # Errors
@@ -112,6 +119,7 @@ impl Batch<'_> {
         &mut self,
         op: &Op,
         control: Option<&Control>,
+        log: i64,
         arrival: u64,
         own: bool,
         run: &mut Run<'_>,
@@ -126,8 +134,9 @@ impl Batch<'_> {
             heads.remove(id);
         }
         heads.insert(op.id, op.header.hlc);
+        let n = entry.n;
         self.cache.dirty_conversations.insert(conversation);
-        let delivered = Delivered { op, conversation, arrival, control, own, late_hint };
+        let delivered = Delivered { op, conversation, n, log, arrival, control, own, late_hint };
         run.fold.deliver(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
         run.out.delivered += 1;
         Ok(())
@@ -201,7 +210,9 @@ impl Batch<'_> {
         run.waiting.remove(&arrival);
         if state == State::Delivered {
             let control = control_of(&op);
-            self.deliver(&op, control.as_ref(), arrival, false, run)?;
+            let log = self.log(n, &op.header.author, &op.header.log)?.map(|log| log.n);
+            let log = log.ok_or_else(|| LogError::damaged("an op that waits is of no log"))?;
+            self.deliver(&op, control.as_ref(), log, arrival, false, run)?;
         }
         Ok(op.id)
     }
@@ -227,6 +238,7 @@ impl Batch<'_> {
     /// See [`Batch::release_early`].
     pub(crate) fn release(&mut self, now_ms: u64, fold: &mut dyn crate::Fold) -> Result<usize, LogError> {
         let mut run = Run::new(None, now_ms, fold);
+        run.fold.begin();
         let mut found: Vec<(u64, Hlc, ConversationId, i64)> = Vec::new();
         {
             let mut statement = self.conn.prepare_cached(

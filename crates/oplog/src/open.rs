@@ -98,6 +98,13 @@ impl Reader {
         Ok(result)
     }
 
+    /// Lets what is read until the answer is dropped see one snapshot, and take the locks for it once. `None` where that
+    /// cannot be: then each read stands for itself.
+    #[must_use]
+    pub fn hold(&self) -> Option<Transaction<'_>> {
+        Transaction::new_unchecked(self.db().ok()?, TransactionBehavior::Deferred).ok()
+    }
+
     /// Whether an earlier write failed, so that the store must be opened again.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -197,6 +204,8 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
     };
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Else a kept statement with `LIMIT ?` is compiled again for each new number.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
 

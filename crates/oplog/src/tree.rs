@@ -174,6 +174,8 @@ pub(crate) struct Tree {
     nodes: Vec<Node>,
     /// Numbers of the dirty ones.
     dirty: Vec<u32>,
+    /// Arrivals and ids of what was added since the last flush, ascending: a leaf that splits asks for its ids.
+    fresh: Vec<(u64, OpId)>,
 }
 
 #[derive(Debug)]
@@ -192,14 +194,14 @@ struct Node {
 impl Tree {
     /// Reads the root of a conversation.
     pub(crate) fn load(conn: &Connection, n: i64) -> Result<Self, LogError> {
-        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new() };
+        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new(), fresh: Vec::new() };
         tree.push(root(conn, n)?);
         Ok(tree)
     }
 
     /// The tree of a new conversation. The root's row is written with the next flush.
     pub(crate) fn empty() -> Self {
-        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new() };
+        let mut tree = Self { nodes: Vec::new(), dirty: Vec::new(), fresh: Vec::new() };
         tree.push(Stored { lo: 0, depth: 0, sum: Sum::ZERO, items: Some(Vec::new()) });
         tree.touch(0);
         tree
@@ -253,6 +255,9 @@ impl Tree {
         id: &OpId,
         arrival: u64,
     ) -> Result<(), LogError> {
+        if self.fresh.last().is_none_or(|last| last.0 < arrival) {
+            self.fresh.push((arrival, *id));
+        }
         let one = Sum::of(id);
         let item = Item { key: key.0, arrival };
         let mut at = 0;
@@ -302,9 +307,15 @@ impl Tree {
     /// Makes a leaf that has become too large a node with children.
     fn split(&mut self, conn: &Connection, at: usize) -> Result<(), LogError> {
         let items = self.nodes[at].items.take().unwrap_or_default();
-        let with_ids: Result<Vec<_>, _> =
-            items.into_iter().map(|item| id_of(conn, item.arrival).map(|id| (item, id))).collect();
-        self.fill(at, &with_ids?);
+        let mut with_ids = Vec::with_capacity(items.len());
+        for item in items {
+            let id = match self.fresh.binary_search_by_key(&item.arrival, |fresh| fresh.0) {
+                Ok(found) => self.fresh[found].1,
+                Err(_) => id_of(conn, item.arrival)?,
+            };
+            with_ids.push((item, id));
+        }
+        self.fill(at, &with_ids);
         Ok(())
     }
 
@@ -328,6 +339,7 @@ impl Tree {
 
     /// Writes what changed since the last flush.
     pub(crate) fn flush(&mut self, conn: &Connection, n: i64) -> Result<(), LogError> {
+        self.fresh = Vec::new();
         // In the order of the table, so that neighbours share pages.
         let nodes = &mut self.nodes;
         self.dirty.sort_unstable_by_key(|at| (nodes[*at as usize].depth, nodes[*at as usize].lo));

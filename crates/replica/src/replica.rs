@@ -365,9 +365,12 @@ impl<F: Fold> Replica<F> {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
         let ctx = Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
+        // A step asks several small questions; it writes nothing.
+        let held = self.log.hold();
         conn.session.handle(input, &ctx);
         // A peer that shares nothing has nothing to be remembered by: strangers cost no row.
         let shares = conn.session.peer().is_some_and(|peer| view.shared_list(&peer).is_ok_and(|list| !list.is_empty()));
+        drop(held);
         let mut spread = Vec::new();
         while let Some(output) = conn.session.poll() {
             let peer = conn.session.peer().unwrap_or_default();

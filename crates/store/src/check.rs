@@ -5,7 +5,7 @@
 
 use crate::Place;
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
-use crate::views::{Mark, Views};
+use crate::views::{Mark, Numbers, Views};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::Content;
@@ -44,7 +44,7 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name;")?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });
-        Ok(views.fold(tx, op, arrival, mark)?)
+        Ok(views.fold(tx, op, Numbers::read(tx, arrival)?, mark)?)
     })
 }
 

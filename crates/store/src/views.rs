@@ -10,6 +10,7 @@
 use crate::Place;
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use rusqlite::{OptionalExtension, Transaction, params};
+use std::collections::BTreeMap;
 use std::fmt;
 use tombolo_model::content::{Content, Imported};
 use tombolo_model::{Class, ConversationId, DeviceId, Hlc, Op, OpId};
@@ -27,11 +28,34 @@ pub struct Views {
     opener: Box<dyn Opener>,
     own: DeviceId,
     now_ms: u64,
+    /// Seen frontiers by number of the conversation, as far as they were looked up since [`Fold::begin`].
+    seen: BTreeMap<i64, Option<(i64, OpId)>>,
 }
 
 impl fmt::Debug for Views {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Views").field("own", &self.own).field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+/// What rows name an op by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    conversation: i64,
+    log: i64,
+    arrival: i64,
+}
+
+impl Numbers {
+    fn of(delivered: &Delivered<'_>) -> Self {
+        Self { conversation: delivered.n, log: delivered.log, arrival: delivered.arrival as i64 }
+    }
+
+    /// Reads them from the op's row.
+    pub(crate) fn read(tx: &Transaction<'_>, arrival: u64) -> Result<Self, rusqlite::Error> {
+        let arrival = arrival as i64;
+        let mut statement = tx.prepare_cached("SELECT conversation, log FROM op WHERE arrival = ?1")?;
+        statement.query_row([arrival], |row| Ok(Self { conversation: row.get(0)?, log: row.get(1)?, arrival }))
     }
 }
 
@@ -51,7 +75,7 @@ impl Views {
     /// Views of the device `own`.
     #[must_use]
     pub fn new(opener: Box<dyn Opener>, own: DeviceId) -> Self {
-        Self { opener, own, now_ms: 0 }
+        Self { opener, own, now_ms: 0, seen: BTreeMap::new() }
     }
 
     /// Sets the wall clock (**milliseconds** since 1970) that late messages get as the time at which they came. To be
@@ -108,12 +132,13 @@ impl Views {
                 .query_map([conversation.as_bytes()], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))?;
             rows.collect::<Result<_, _>>()?
         };
+        self.seen.clear();
         let mut opened = 0;
         for (arrival, id) in sealed {
             let id = OpId::try_from(id.as_slice()).map_err(|_| LogError::Damaged("id of a message".into()))?;
             let Some(op) = reader.op(conversation, &id)? else { continue };
             if self.open(&op).is_some() {
-                self.fold_again(tx, &op, arrival)?;
+                self.fold_again(tx, &op, Numbers::read(tx, arrival)?)?;
                 opened += 1;
             }
         }
@@ -121,76 +146,116 @@ impl Views {
     }
 
     /// Folds one delivered op.
-    pub(crate) fn fold(&self, tx: &Transaction<'_>, op: &Op, arrival: u64, mark: Mark) -> Result<(), rusqlite::Error> {
+    pub(crate) fn fold(
+        &mut self,
+        tx: &Transaction<'_>,
+        op: &Op,
+        numbers: Numbers,
+        mark: Mark,
+    ) -> Result<(), rusqlite::Error> {
         if op.header.class != Class::Content {
             return Ok(());
         }
         match self.open(op) {
             Some(Content::Text(text)) => {
-                self.put_message(tx, op, arrival, KIND_TEXT, &text, mark)?;
+                self.put_message(tx, op, numbers, (KIND_TEXT, &text), mark)?;
                 if let Mark::Judge { written: true } = mark {
-                    raise_seen_to(tx, arrival)?;
+                    self.raise_seen_to(tx, op, numbers)?;
                 }
                 Ok(())
             }
-            Some(Content::Unknown(_)) => self.put_message(tx, op, arrival, KIND_NEWER, "", mark),
-            Some(Content::Imported(imported)) => put_imported(tx, op, arrival, &imported),
-            Some(Content::Title(title)) => put_title(tx, op, arrival, &title),
-            Some(Content::Name(name)) => put_name(tx, op, arrival, &name),
-            None => self.put_message(tx, op, arrival, KIND_SEALED, "", mark),
+            Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, ""), mark),
+            Some(Content::Imported(imported)) => put_imported(tx, op, numbers, &imported),
+            Some(Content::Title(title)) => put_title(tx, op, numbers, &title),
+            Some(Content::Name(name)) => put_name(tx, op, numbers, &name),
+            None => self.put_message(tx, op, numbers, (KIND_SEALED, ""), mark),
         }
     }
 
     /// Folds an op whose row says "sealed", keeping its late mark.
-    fn fold_again(&self, tx: &Transaction<'_>, op: &Op, arrival: u64) -> Result<(), rusqlite::Error> {
+    fn fold_again(&mut self, tx: &Transaction<'_>, op: &Op, numbers: Numbers) -> Result<(), rusqlite::Error> {
         let mut statement = tx.prepare_cached(
-            "DELETE FROM message WHERE conversation = (SELECT conversation FROM op WHERE arrival = ?1) \
-             AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3 RETURNING late, came_ms",
+            "DELETE FROM message WHERE conversation = ?1 AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3 \
+             RETURNING late, came_ms",
         )?;
         let kept = statement
-            .query_row(params![arrival as i64, op.header.hlc.0 as i64, op.id.as_bytes()], |row| {
+            .query_row(params![numbers.conversation, op.header.hlc.0 as i64, op.id.as_bytes()], |row| {
                 Ok(Mark::Keep { late: row.get(0)?, came_ms: row.get(1)? })
             })
             .optional()?;
-        self.fold(tx, op, arrival, kept.unwrap_or(Mark::Judge { written: false }))
+        self.fold(tx, op, numbers, kept.unwrap_or(Mark::Judge { written: false }))
     }
 
-    /// One statement per message: numbers come from the op's own row, which was written just before.
+    /// One plain insert per message. One that is shown already, as after a repair, keeps its late mark.
     fn put_message(
-        &self,
+        &mut self,
         tx: &Transaction<'_>,
         op: &Op,
-        arrival: u64,
-        kind: i64,
-        text: &str,
+        numbers: Numbers,
+        (kind, text): (i64, &str),
         mark: Mark,
     ) -> Result<(), rusqlite::Error> {
-        let (judged, late, came_ms) = match mark {
+        let at = op.header.hlc.0 as i64;
+        let (late, came_ms) = match mark {
+            Mark::Keep { late, came_ms } => (late, came_ms),
             // What this device wrote itself is never late for it.
-            Mark::Judge { .. } => (op.header.author != self.own, 0, None),
-            Mark::Keep { late, came_ms } => (false, late, came_ms),
+            Mark::Judge { .. } if op.header.author == self.own => (0, None),
+            Mark::Judge { .. } => match self.seen(tx, numbers.conversation)? {
+                Some(seen) if (at, op.id) < seen => (1, Some(self.now_ms as i64)),
+                _ => (0, None),
+            },
         };
+        let id = op.id.as_bytes();
         let mut statement = tx.prepare_cached(
             "INSERT INTO message (conversation, section, at, sub, id, arrival, log, kind, late, came_ms, text) \
-             SELECT o.conversation, 1, o.hlc, 0, o.id, o.arrival, o.log, ?2, \
-             CASE WHEN s.at IS NULL THEN ?5 ELSE 1 END, CASE WHEN s.at IS NULL THEN ?6 ELSE ?7 END, ?3 \
-             FROM op o LEFT JOIN seen s ON ?4 AND s.conversation = o.conversation AND (o.hlc, o.id) < (s.at, s.id) \
-             WHERE o.arrival = ?1 \
-             ON CONFLICT (conversation, section, at, sub, id) DO UPDATE SET \
-             arrival = excluded.arrival, log = excluded.log, kind = excluded.kind, text = excluded.text",
+             VALUES (?1, 1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         )?;
-        statement.execute(params![arrival as i64, kind, text, judged, late, came_ms, self.now_ms as i64])?;
+        let Numbers { conversation, log, arrival } = numbers;
+        if statement.execute(params![conversation, at, id, arrival, log, kind, late, came_ms, text])? == 0 {
+            let mut statement = tx.prepare_cached(
+                "UPDATE message SET arrival = ?4, log = ?5, kind = ?6, text = ?7 \
+                 WHERE conversation = ?1 AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3",
+            )?;
+            statement.execute(params![conversation, at, id, arrival, log, kind, text])?;
+        }
+        Ok(())
+    }
+
+    /// The newest place that this person has seen, of section 1.
+    fn seen(&mut self, tx: &Transaction<'_>, conversation: i64) -> Result<Option<(i64, OpId)>, rusqlite::Error> {
+        if let Some(seen) = self.seen.get(&conversation) {
+            return Ok(*seen);
+        }
+        let mut statement = tx.prepare_cached("SELECT at, id FROM seen WHERE conversation = ?1")?;
+        let seen = statement.query_row([conversation], |row| Ok((row.get(0)?, OpId(row.get(1)?)))).optional()?;
+        self.seen.insert(conversation, seen);
+        Ok(seen)
+    }
+
+    /// What this device has just written, it has seen, with everything below.
+    fn raise_seen_to(&mut self, tx: &Transaction<'_>, op: &Op, numbers: Numbers) -> Result<(), rusqlite::Error> {
+        let place = (op.header.hlc.0 as i64, op.id);
+        if self.seen(tx, numbers.conversation)?.is_none_or(|seen| seen < place) {
+            let mut statement =
+                tx.prepare_cached("INSERT OR REPLACE INTO seen (conversation, at, id) VALUES (?1, ?2, ?3)")?;
+            statement.execute(params![numbers.conversation, place.0, place.1.as_bytes()])?;
+            self.seen.insert(numbers.conversation, Some(place));
+        }
         Ok(())
     }
 }
 
 impl Fold for Views {
+    fn begin(&mut self) {
+        self.seen.clear();
+    }
+
     fn deliver(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
-        self.fold(tx, delivered.op, delivered.arrival, Mark::Judge { written: delivered.own })
+        self.fold(tx, delivered.op, Numbers::of(delivered), Mark::Judge { written: delivered.own })
     }
 
     fn body(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
-        self.fold_again(tx, delivered.op, delivered.arrival)
+        self.fold_again(tx, delivered.op, Numbers::of(delivered))
     }
 }
 
@@ -230,69 +295,61 @@ pub fn mark_seen(
     Ok(raised + shown > 0)
 }
 
-/// What this device has just written, it has seen, with everything below.
-fn raise_seen_to(tx: &Transaction<'_>, arrival: u64) -> Result<(), rusqlite::Error> {
+fn put_title(tx: &Transaction<'_>, op: &Op, numbers: Numbers, title: &str) -> Result<(), rusqlite::Error> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO seen (conversation, at, id) SELECT conversation, hlc, id FROM op WHERE arrival = ?1 \
-         ON CONFLICT (conversation) DO UPDATE SET at = excluded.at, id = excluded.id \
-         WHERE (excluded.at, excluded.id) > (seen.at, seen.id)",
-    )?;
-    statement.execute([arrival as i64])?;
-    Ok(())
-}
-
-fn put_title(tx: &Transaction<'_>, op: &Op, arrival: u64, title: &str) -> Result<(), rusqlite::Error> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO title (conversation, title, hlc, id) SELECT conversation, ?2, ?3, ?4 FROM op WHERE arrival = ?1 \
+        "INSERT INTO title (conversation, title, hlc, id) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (conversation) DO UPDATE SET title = excluded.title, hlc = excluded.hlc, id = excluded.id \
          WHERE (excluded.hlc, excluded.id) > (title.hlc, title.id)",
     )?;
-    statement.execute(params![arrival as i64, title, op.header.hlc.0 as i64, op.id.as_bytes()])?;
+    statement.execute(params![numbers.conversation, title, op.header.hlc.0 as i64, op.id.as_bytes()])?;
     Ok(())
 }
 
-fn put_name(tx: &Transaction<'_>, op: &Op, arrival: u64, name: &str) -> Result<(), rusqlite::Error> {
+fn put_name(tx: &Transaction<'_>, op: &Op, numbers: Numbers, name: &str) -> Result<(), rusqlite::Error> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO name (conversation, device, name, hlc, id) \
-         SELECT conversation, ?5, ?2, ?3, ?4 FROM op WHERE arrival = ?1 \
+        "INSERT INTO name (conversation, device, name, hlc, id) VALUES (?1, ?5, ?2, ?3, ?4) \
          ON CONFLICT (conversation, device) DO UPDATE SET name = excluded.name, hlc = excluded.hlc, id = excluded.id \
          WHERE (excluded.hlc, excluded.id) > (name.hlc, name.id)",
     )?;
     let (hlc, author) = (op.header.hlc.0 as i64, op.header.author.as_bytes());
-    statement.execute(params![arrival as i64, name, hlc, op.id.as_bytes(), author])?;
+    statement.execute(params![numbers.conversation, name, hlc, op.id.as_bytes(), author])?;
     Ok(())
 }
 
-fn put_imported(tx: &Transaction<'_>, op: &Op, arrival: u64, imported: &Imported) -> Result<(), rusqlite::Error> {
-    if insert_imported(tx, op, arrival, imported)? {
+fn put_imported(tx: &Transaction<'_>, op: &Op, numbers: Numbers, imported: &Imported) -> Result<(), rusqlite::Error> {
+    if insert_imported(tx, op, numbers, imported)? {
         return Ok(());
     }
     // The key is taken. The op that was written first by (hlc, id) is shown; this one, if it is the same, moves its row
     // to the arrival that it has now.
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM message WHERE source_key = ?2 AND conversation = (SELECT conversation FROM op WHERE arrival = ?1) \
-         AND (sub, id) >= (?3, ?4)",
-    )?;
+    let mut statement =
+        tx.prepare_cached("DELETE FROM message WHERE source_key = ?2 AND conversation = ?1 AND (sub, id) >= (?3, ?4)")?;
     let hlc = Place::imported(imported.time_ms, op.header.hlc, op.id).sub as i64;
-    if statement.execute(params![arrival as i64, imported.source_key, hlc, op.id.as_bytes()])? > 0 {
-        insert_imported(tx, op, arrival, imported)?;
+    if statement.execute(params![numbers.conversation, imported.source_key, hlc, op.id.as_bytes()])? > 0 {
+        insert_imported(tx, op, numbers, imported)?;
     }
     Ok(())
 }
 
 /// Says whether the key was free.
-fn insert_imported(tx: &Transaction<'_>, op: &Op, arrival: u64, imported: &Imported) -> Result<bool, rusqlite::Error> {
+fn insert_imported(
+    tx: &Transaction<'_>,
+    op: &Op,
+    numbers: Numbers,
+    imported: &Imported,
+) -> Result<bool, rusqlite::Error> {
     let place = Place::imported(imported.time_ms, Hlc(op.header.hlc.0), op.id);
     let mut statement = tx.prepare_cached(
-        "INSERT INTO message \
-         (conversation, section, at, sub, id, arrival, log, kind, late, source_key, who, text) \
-         SELECT o.conversation, 0, ?2, ?3, o.id, o.arrival, o.log, 0, 0, ?4, ?5, ?6 FROM op o WHERE o.arrival = ?1 \
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO message (conversation, section, at, sub, id, arrival, log, kind, late, source_key, who, text) \
+         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
     )?;
     let inserted = statement.execute(params![
-        arrival as i64,
+        numbers.conversation,
         place.at as i64,
         place.sub as i64,
+        op.id.as_bytes(),
+        numbers.arrival,
+        numbers.log,
         imported.source_key,
         imported.who,
         imported.text

@@ -102,16 +102,22 @@ fn a_repaired_op_is_folded_once_more_without_a_trace() {
         let batch = store.log.batch().unwrap();
         let tx = batch.transaction().unwrap();
         tx.execute("UPDATE op SET arrival = arrival + 1000 WHERE id = ?1", [id.as_bytes()]).unwrap();
-        let arrival: i64 =
-            tx.query_row("SELECT arrival FROM op WHERE id = ?1", [id.as_bytes()], |row| row.get(0)).unwrap();
+        let (arrival, n, log): (i64, i64, i64) = tx
+            .query_row("SELECT arrival, conversation, log FROM op WHERE id = ?1", [id.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
         let delivered = tombolo_oplog::Delivered {
             op: &op,
             conversation: group.conversation,
+            n,
+            log,
             arrival: arrival as u64,
             control: None,
             own: false,
             late_hint: true,
         };
+        tombolo_oplog::Fold::begin(&mut store.views);
         tombolo_oplog::Fold::deliver(&mut store.views, tx, &delivered).unwrap();
         batch.commit().unwrap();
     }
