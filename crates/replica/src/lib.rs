@@ -8,6 +8,7 @@
 //! Everything is synchronous and driven by arguments: the simulated world and the binaries run this same code.
 //! Read [`Replica`] first, then `view` (what a session may ask of the log).
 
+mod admit;
 mod marks;
 mod replica;
 mod scope;

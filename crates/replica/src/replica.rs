@@ -4,13 +4,14 @@
 //! of it in one transaction and then lets the sessions acknowledge, so that a burst costs one sync of the disk. An error
 //! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
 
+use crate::admit::to_refusal;
 use crate::marks::Marks;
 use crate::view::{Memory, View};
 use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tombolo_identity::{DeviceKey, Strict, verify_batch};
-use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId};
-use tombolo_oplog::{self as oplog, Appended, Fold, Incoming, Log, LogError, NoFold, Reason};
+use tombolo_identity::{DeviceKey, Strict};
+use tombolo_model::{BodyHash, ConversationId, DeviceId, Op, OpId};
+use tombolo_oplog::{self as oplog, Appended, Fold, Log, LogError, Reason};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
 
@@ -132,7 +133,7 @@ pub struct Replica<F: Fold> {
     pub(crate) log: Log,
     pub(crate) key: DeviceKey,
     pub(crate) fold: F,
-    gate: Option<Box<dyn Gate>>,
+    pub(crate) gate: Option<Box<dyn Gate>>,
     conns: BTreeMap<ConnId, Conn>,
     queued: Vec<Queued>,
     pub(crate) marks: Marks,
@@ -503,7 +504,8 @@ impl<F: Fold> Replica<F> {
             if self.conns.get(&queued.conn).is_none_or(|conn| conn.session.is_over()) {
                 continue;
             }
-            match self.check(std::mem::take(&mut queued.ops), &queued.peer, queued.conn, now)? {
+            let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
+            match self.check(std::mem::take(&mut queued.ops), &queued.peer, members_only, now)? {
                 Ok(parts) => checked.push((queued, parts)),
                 Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
             }
@@ -611,135 +613,6 @@ impl<F: Fold> Replica<F> {
             self.changed(now);
         }
     }
-
-    /// Checks signatures, chains and access of what a peer brought.
-    fn check(
-        &mut self,
-        ops: Vec<Op>,
-        peer: &DeviceId,
-        conn: ConnId,
-        now: Now,
-    ) -> Result<Result<Checked, Fault>, LogError> {
-        let mut by_conversation: BTreeMap<ConversationId, Vec<Op>> = BTreeMap::new();
-        for op in ops {
-            by_conversation.entry(op.conversation()).or_default().push(op);
-        }
-        let members_only = self.conns.get(&conn).is_none_or(|conn| conn.scope == Scope::Members);
-        let mut checked = Checked::default();
-        for (conversation, ops) in by_conversation {
-            let bytes: u64 = ops.iter().map(|op| u64::from(op.header.body_len)).sum();
-            let log = &self.log;
-            let member = !members_only || log.is_member(&conversation, peer)?;
-            if member {
-                checked.members.insert(conversation);
-            }
-            // An op that this replica holds and whose `prev` it is vouches for it. Not for strangers: whether it does
-            // would tell them what is here.
-            let known = |author: &DeviceId, name: &tombolo_model::LogId, seq: u64| {
-                if !member {
-                    return None;
-                }
-                let next = log.run(&conversation, author, name, seq + 1, seq + 1, 1).ok()?;
-                next.first().map(|op| op.header.prev)
-            };
-            let (verified, forged) = verify_batch(ops, known);
-            if let Some((id, error)) = forged.first() {
-                return Ok(Err(Fault::Forged(format!("{} ({error})", id.short()))));
-            }
-            if !self.may_bring(&conversation, &verified, peer, members_only)? {
-                checked.refused.insert(conversation, Refusal::NotHere);
-                continue;
-            }
-            if let Some(gate) = &mut self.gate
-                && let Err(refusal) = gate.admit(&self.log, peer, &conversation, bytes)
-            {
-                checked.refused.insert(conversation, refusal);
-                continue;
-            }
-            let mut incoming = Vec::with_capacity(verified.len());
-            let mut vouchers = Vec::new();
-            for (op, control) in verified {
-                // Headers without their bodies travel only to vouch for ops before them.
-                if op.body.is_some() || self.log.has(&conversation, &op.id)? {
-                    incoming.push(Incoming { op, control });
-                } else {
-                    vouchers.push(op);
-                }
-            }
-            let newcomer = if members_only { *peer } else { self.key.id() };
-            let open = if members_only { member } else { self.log.conversation(&conversation)?.is_some() };
-            if !open {
-                match self.let_in(&conversation, &incoming, peer, &newcomer, now)? {
-                    // A join by an ended invitation is taken once another one has let its author in. Left out, it would
-                    // be a hole, and the op before it could not be vouched for when it is passed on.
-                    Ok(last) => incoming.sort_by_key(|incoming| last.contains(&incoming.op.id)),
-                    Err(refusal) => {
-                        checked.refused.insert(conversation, refusal);
-                        continue;
-                    }
-                }
-            }
-            checked.ops.push((conversation, incoming, vouchers));
-        }
-        checked.remember =
-            !checked.members.is_empty() || !checked.ops.is_empty() || !self.log.shared_with(peer)?.is_empty();
-        Ok(Ok(checked))
-    }
-
-    /// Whether ops give `newcomer` a place in the conversation: which of them are taken only after that, or what is said
-    /// to whoever brought them. Tried in a transaction that is given up: the rules are those of the log, and a stranger's
-    /// ops leave nothing behind.
-    fn let_in(
-        &mut self,
-        conversation: &ConversationId,
-        ops: &[Incoming],
-        peer: &DeviceId,
-        newcomer: &DeviceId,
-        now: Now,
-    ) -> Result<Result<BTreeSet<OpId>, Refusal>, LogError> {
-        let mut trial = self.log.batch()?;
-        let appended = trial.append(ops.to_vec(), Some(peer), now.wall_ms, &mut NoFold)?;
-        if trial.reads()?.is_member(conversation, newcomer)? {
-            return Ok(Ok(appended.refused.iter().map(|refusal| refusal.id).collect()));
-        }
-        // Why its own way in is closed is for the newcomer to know; what became of other ops would tell what is here.
-        let own = |id: &OpId| {
-            ops.iter().find(|incoming| incoming.op.id == *id).is_some_and(|Incoming { op, control }| {
-                let certificate = control.as_ref().and_then(Control::certificate);
-                op.header.author == *newcomer || certificate.is_some_and(|found| found.device() == *newcomer)
-            })
-        };
-        let reasons = appended.refused.iter().filter(|refusal| own(&refusal.id));
-        let said = reasons.map(|refusal| to_refusal(&refusal.reason, false)).find(|said| *said != Refusal::NotHere);
-        Ok(Err(said.unwrap_or(Refusal::NotHere)))
-    }
-
-    /// Who may bring ops of a conversation: its members, whoever founds it or joins it with these very ops, and, on a
-    /// device, the relay that it dialled, for conversations that the device takes part in. Everybody else is told what
-    /// they would be told of a conversation that does not exist.
-    fn may_bring(
-        &self,
-        conversation: &ConversationId,
-        ops: &[(Op, Option<Control>)],
-        peer: &DeviceId,
-        members_only: bool,
-    ) -> Result<bool, LogError> {
-        let known = self.log.conversation(conversation)?.is_some();
-        let makes_member = |device: &DeviceId| {
-            ops.iter().any(|(_, control)| {
-                control
-                    .as_ref()
-                    .and_then(Control::certificate)
-                    .is_some_and(|certificate| certificate.device() == *device)
-            })
-        };
-        let founded = ops.iter().any(|(op, _)| op.header.is_genesis());
-        if members_only {
-            return Ok(self.log.is_member(conversation, peer)? || ((known || founded) && makes_member(peer)));
-        }
-        let own = self.key.id();
-        Ok(known || makes_member(&own))
-    }
 }
 
 /// Fleeting payloads that went through lately; they are sealed with fresh random bytes, so equal ones are the same one.
@@ -763,17 +636,6 @@ impl Fleeting {
     }
 }
 
-#[derive(Default)]
-struct Checked {
-    /// What is to be stored of each conversation, and headers that vouch for some of it.
-    ops: Vec<(ConversationId, Vec<Incoming>, Vec<Op>)>,
-    refused: BTreeMap<ConversationId, Refusal>,
-    /// Conversations in which the peer has a place already.
-    members: BTreeSet<ConversationId>,
-    /// Whether the peer shares anything, or does so with these ops: of a stranger nothing is remembered.
-    remember: bool,
-}
-
 /// Marks and sketches ride in a transaction that is being committed anyway.
 fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory) -> Result<(), LogError> {
     marks.store(batch)?;
@@ -786,17 +648,4 @@ fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory
 
 fn to_oplog(cursor: tombolo_proto::Cursor) -> oplog::Cursor {
     oplog::Cursor { incarnation: cursor.incarnation, position: cursor.position, chain: cursor.chain }
-}
-
-fn to_refusal(reason: &Reason, member: bool) -> Refusal {
-    match reason {
-        Reason::UnknownConversation => Refusal::NotHere,
-        Reason::UnknownAuthor => Refusal::NotHere,
-        // Whoever is no member learns nothing of what waits here, not even that something does.
-        Reason::TooManyStrangers if !member => Refusal::NotHere,
-        Reason::InviteUsedUp => Refusal::InviteUsedUp,
-        Reason::InviteRevoked => Refusal::InviteRevoked,
-        Reason::InviteExpired => Refusal::InviteExpired,
-        _ => Refusal::TooMany,
-    }
 }
