@@ -3,8 +3,6 @@
 //! Everything untrusted passes here once; what comes out is stored as it is. Not here: storing and acknowledging
 //! (`replica.rs`), whether an author is entitled (`oplog`), the arithmetic of signatures (`identity`).
 
-use crate::ConnId;
-use crate::Scope;
 use crate::replica::Replica;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_identity::verify_batch;
