@@ -247,10 +247,10 @@ async fn sync(door: &Door, options: &SyncOptions, out: &Out) -> Result<(), Failu
 }
 
 async fn watch(door: &Door, conversation: Option<&str>, out: &Out) -> Result<(), Failure> {
+    let stop = stopped();
     let only = choose_maybe(door, conversation).await?;
     let mut events = door.watch().await?;
     let mut conversations = door.conversations().await?;
-    let stop = stopped();
     tokio::pin!(stop);
     loop {
         let event = tokio::select! {
@@ -281,20 +281,24 @@ fn belongs_to(event: &Event) -> Option<ConversationId> {
     }
 }
 
-/// Returns when somebody wants this process to end.
-async fn stopped() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// Ends when somebody wants this process to end. Listens from the call on, so that whoever reads the first line may say so.
+/// Without a way to hear of it, the process ends where it stands; what was acknowledged is on the disk.
+#[cfg(unix)]
+fn stopped() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let heard = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = heard else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
-    // Without a way to hear of it, the process ends where it stands; what was acknowledged is on the disk.
+}
+
+/// As above, for Ctrl-C.
+#[cfg(not(unix))]
+async fn stopped() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
