@@ -286,8 +286,8 @@ impl Batch<'_> {
             return Ok(Some(Reason::TooManyBranches));
         }
         let readiness = self.readiness(n, op, log.as_ref())?;
-        // A device names only what it has delivered, except in the join of a newcomer, which names an invitation that it
-        // knows from the link. A writer reads its own writes at once (I4).
+        // A device names only what it has delivered; joins in older files name an invitation known from its link. A writer
+        // reads its own writes at once (I4).
         let must_wait = !own && !readiness.waits.is_empty();
         if must_wait && pending_of(conn, &mut self.cache.pending, &header.author)? >= PENDING_PER_AUTHOR_MAX as u64 {
             return Ok(Some(Reason::TooManyPending));

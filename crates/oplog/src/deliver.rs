@@ -3,8 +3,8 @@
 //! An op is *settled* when everything that it depends on is settled, and it is not early: then it is void if its clock is
 //! not above that of what it depends on, and delivered otherwise. Void ops settle those that depend on them, so the
 //! states are a function of the set (and of the wall clock), not of the order of arrival. One exception: what this device
-//! writes is delivered at once, since a writer reads its own writes. It names only what has been delivered here, except
-//! in the join of a newcomer, which names an invitation known from its link.
+//! writes is delivered at once, since a writer reads its own writes. It names only what has been delivered here; only
+//! joins in older files name more, an invitation known from its link.
 //! Not here: storing (`append.rs`).
 
 use crate::append::Run;

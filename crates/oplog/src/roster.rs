@@ -181,7 +181,7 @@ impl Reader {
     }
 
     /// Conversations that a device or relay may see, by id: those where it is a member or a named relay, each with the
-    /// arrival that gave it access (0 for a relay that was named locally).
+    /// arrival that gave it access, or after which a relay was named locally.
     ///
     /// # Errors
     /// [`LogError`] of SQLite.

@@ -1,6 +1,7 @@
 //! What the product is compared with: SQLite used directly, and the disk itself. Below 60 lines each.
 //!
-//! Same build of SQLite, same settings as the product's writer, plain tables without secondary indexes.
+//! Same build of SQLite, plain tables without secondary indexes, and the settings of the product's writer but for one:
+//! the product lets the WAL grow to 4,096 pages between checkpoints, the baseline keeps SQLite's 1,000.
 
 use super::Measured;
 use rusqlite::types::Value;
@@ -10,7 +11,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The settings, as the product's writer has them; said before the rows that use them.
+/// The settings; said before the rows that use them.
 pub const SETTINGS: &str = "journal_mode=WAL synchronous=FULL foreign_keys=ON temp_store=MEMORY secure_delete=ON \
 journal_size_limit=16777216 cache_size=-32000";
 

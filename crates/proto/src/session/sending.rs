@@ -187,8 +187,8 @@ impl Session {
             let count = ops.len();
             let vouchers = add_vouchers(&mut ops, ctx)?;
             if ops.len() < count {
-                // What nothing here vouches for nobody would take.
-                self.owes = true;
+                // What nothing here vouches for nobody would take; so no cursor may run past it.
+                (self.owes, self.gap, through) = (true, true, None);
             }
             let count = ops.len();
             ops.extend(vouchers);
