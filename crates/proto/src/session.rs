@@ -136,7 +136,7 @@ pub enum Input<'a> {
     },
     /// The log grew by other ways than this session.
     Changed,
-    /// The peer gained access to a conversation.
+    /// A conversation came into the scope of this connection: the peer gained access, or was named as its relay.
     Granted(ConversationId),
     /// Something fleeting for the peer.
     Presence {

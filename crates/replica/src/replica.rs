@@ -6,9 +6,10 @@
 
 use crate::admit::to_refusal;
 use crate::marks::Marks;
-use crate::view::{Memory, View};
+use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use tombolo_identity::{DeviceKey, Strict};
 use tombolo_model::{BodyHash, ConversationId, DeviceId, Op, OpId};
 use tombolo_oplog::{self as oplog, Appended, Fold, Log, LogError, Reason};
@@ -117,6 +118,8 @@ struct Conn {
     session: Session,
     scope: Scope,
     unproven: Option<Vec<ConversationId>>,
+    /// What it shared at its last step.
+    shared: Shared,
 }
 
 struct Queued {
@@ -233,7 +236,8 @@ impl<F: Fold> Replica<F> {
     pub fn connect(&mut self, conn: ConnId, link: Link, now: Now) {
         let Link { initiator, expected, binding, nonce, scope, tools } = link;
         let config = Config { expected, binding, tools, ..Config::new(initiator, nonce) };
-        self.conns.insert(conn, Conn { session: Session::new(config), scope, unproven: None });
+        self.conns
+            .insert(conn, Conn { session: Session::new(config), scope, unproven: None, shared: Shared::default() });
         self.step(conn, Input::Connected, now);
     }
 
@@ -361,8 +365,32 @@ impl<F: Fold> Replica<F> {
         self.conns.keys().copied().collect()
     }
 
-    /// Feeds one session and takes what it wants done.
+    /// Feeds one session, which is told first what has come into its scope.
     fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
+        for conversation in self.came_into_scope(id) {
+            self.feed(id, Input::Granted(conversation), now);
+        }
+        self.feed(id, input, now);
+    }
+
+    /// Conversations that a connection shares since its last step, whatever brought them: the peer was let in, or an op
+    /// named the relay. What was streamed until now has left them out.
+    fn came_into_scope(&mut self, id: ConnId) -> Vec<ConversationId> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Vec::new() };
+        let Some(peer) = conn.session.peer() else { return Vec::new() };
+        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
+        // When it cannot be read, the session will say so.
+        let Ok(now_shared) = view.shared_list(&peer) else { return Vec::new() };
+        if Rc::ptr_eq(&now_shared, &conn.shared) {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut conn.shared, Rc::clone(&now_shared));
+        let is_new = |id: &ConversationId| before.binary_search_by(|(known, _)| known.cmp(id)).is_err();
+        now_shared.iter().map(|(id, _)| *id).filter(is_new).collect()
+    }
+
+    /// Feeds one session and takes what it wants done.
+    fn feed(&mut self, id: ConnId, input: Input<'_>, now: Now) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
         let ctx = Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
@@ -370,7 +398,7 @@ impl<F: Fold> Replica<F> {
         let held = self.log.hold();
         conn.session.handle(input, &ctx);
         // A peer that shares nothing has nothing to be remembered by: strangers cost no row.
-        let shares = conn.session.peer().is_some_and(|peer| view.shared_list(&peer).is_ok_and(|list| !list.is_empty()));
+        let shares = !conn.shared.is_empty();
         drop(held);
         let mut spread = Vec::new();
         while let Some(output) = conn.session.poll() {
@@ -581,20 +609,13 @@ impl<F: Fold> Replica<F> {
     ) {
         let mut grew = false;
         let mut all_granted = Vec::new();
-        // Access first, so that a newcomer's own session already sees what it may see when its batch is acknowledged.
+        // A newcomer's own session is told what it may see before its batch is acknowledged, so that it is not told that
+        // all was sent: every step begins with that.
         for (.., stored, _, granted) in &results {
             if !granted.is_empty() || !stored.is_empty() {
                 self.memory.forget_shared();
             }
             all_granted.extend(granted.iter().copied());
-        }
-        // And before the acknowledgement, so that the newcomer is not told that all was sent.
-        for (conversation, device) in &all_granted {
-            for id in self.ids() {
-                if self.conns.get(&id).and_then(|conn| conn.session.peer()) == Some(*device) {
-                    self.step(id, Input::Granted(*conversation), now);
-                }
-            }
         }
         for (conn, number, tool, stored, refused, _) in results {
             grew |= !stored.is_empty();

@@ -32,7 +32,7 @@ pub(crate) struct Kept {
 }
 
 /// Conversations of a connection, each with the arrival at which the peer gained access.
-type Shared = Rc<Vec<(ConversationId, u64)>>;
+pub(crate) type Shared = Rc<Vec<(ConversationId, u64)>>;
 
 /// What is worth remembering between questions. Never the truth: everything can be dropped.
 #[derive(Debug, Default)]
