@@ -5,7 +5,8 @@
 //! process has written. Not here: the rules (`append.rs`, `deliver.rs`).
 
 use crate::ids::{self, Fresh};
-use crate::pages::Pages;
+use crate::newest::{self, NEWEST_MAX};
+use crate::pages::{Entry, Pages};
 use crate::tree::Tree;
 use crate::{LogError, arrivals, reads, repair, row, voucher};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -58,14 +59,32 @@ impl Cache {
         (self.position, self.chain) = arrivals::last_arrival(conn, incarnation)?;
         self.own = repair::own_devices(conn)?;
         self.dropped = repair::dropped(conn)?;
+        for op in newest::all(conn)? {
+            self.fresh.push(&op.id, op.arrival);
+            self.pages.enter(conn, op.log, u64::MAX, Entry { seq: op.seq, arrival: op.arrival })?;
+        }
         self.data_version = Some(version);
         Ok(())
     }
 
+    /// Writes places and ids of the newest ops into their pages.
+    pub(crate) fn list(&mut self, conn: &Connection) -> Result<(), LogError> {
+        if let Some(last) = self.fresh.last() {
+            self.fresh.flush(conn)?;
+            self.pages.flush(conn)?;
+            newest::set_listed(conn, last)?;
+        }
+        Ok(())
+    }
+
+    /// The same once it is worth it.
+    fn list_many(&mut self, conn: &Connection) -> Result<(), LogError> {
+        if self.fresh.len() >= NEWEST_MAX { self.list(conn) } else { Ok(()) }
+    }
+
     /// Writes rows that changed.
     pub(crate) fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
-        self.fresh.flush(conn)?;
-        self.pages.flush(conn)?;
+        self.list_many(conn)?;
         let any_voucher = match self.vouchers {
             Some(any) => any,
             None => *self.vouchers.insert(voucher::any(conn)?),
@@ -115,15 +134,16 @@ pub(crate) struct Conversation {
     pub(crate) top_hlc: Hlc,
     /// How many ops of unknown authors wait.
     pub(crate) strangers: usize,
+    /// Delivered ops that no delivered op names.
+    pub(crate) heads: BTreeMap<OpId, Hlc>,
     /// Read when first needed.
-    pub(crate) heads: Option<Heads>,
     pub(crate) tree: Option<Tree>,
 }
 
 impl Conversation {
     pub(crate) fn load(conn: &Connection, id: &ConversationId) -> Result<Option<Self>, LogError> {
         let mut statement = conn.prepare_cached(
-            "SELECT n, kind, ops, sum, last_arrival, waiting, top_hlc, \
+            "SELECT n, kind, ops, sum, last_arrival, waiting, top_hlc, heads, \
              (SELECT count(*) FROM stranger s WHERE s.conversation = c.n) FROM conversation c WHERE id = ?1",
         )?;
         let mut rows = statement.query([id.as_bytes()])?;
@@ -135,8 +155,8 @@ impl Conversation {
             last_arrival: row::number(row, 4)?,
             waiting: row::number(row, 5)?,
             top_hlc: Hlc(row::number(row, 6)?),
-            strangers: row::number(row, 7)? as usize,
-            heads: None,
+            heads: row::decode_heads(row::blob(row, 7)?)?,
+            strangers: row::number(row, 8)? as usize,
             tree: None,
         }))
     }
@@ -156,7 +176,7 @@ impl Conversation {
             waiting: 0,
             top_hlc: Hlc::ZERO,
             strangers: 0,
-            heads: Some(Heads::default()),
+            heads: BTreeMap::new(),
             tree: Some(Tree::empty()),
         })
     }
@@ -168,18 +188,11 @@ impl Conversation {
         self.tree.as_mut().ok_or(LogError::Abandoned)
     }
 
-    pub(crate) fn heads(&mut self, conn: &Connection) -> Result<&mut Heads, LogError> {
-        if self.heads.is_none() {
-            self.heads = Some(Heads::load(conn, self.n)?);
-        }
-        self.heads.as_mut().ok_or(LogError::Abandoned)
-    }
-
     /// Writes what changed.
     fn flush(&mut self, conn: &Connection) -> Result<(), LogError> {
         let mut statement = conn.prepare_cached(
-            "UPDATE conversation SET kind = ?2, ops = ?3, sum = ?4, last_arrival = ?5, waiting = ?6, top_hlc = ?7 \
-             WHERE n = ?1",
+            "UPDATE conversation SET kind = ?2, ops = ?3, sum = ?4, last_arrival = ?5, waiting = ?6, top_hlc = ?7, \
+             heads = ?8 WHERE n = ?1",
         )?;
         statement.execute(params![
             self.n,
@@ -188,64 +201,11 @@ impl Conversation {
             self.sum.to_bytes(),
             self.last_arrival as i64,
             self.waiting as i64,
-            self.top_hlc.0 as i64
+            self.top_hlc.0 as i64,
+            row::encode_heads(&self.heads)
         ])?;
-        if let Some(heads) = &mut self.heads {
-            heads.flush(conn, self.n)?;
-        }
         if let Some(tree) = &mut self.tree {
             tree.flush(conn, self.n)?;
-        }
-        Ok(())
-    }
-}
-
-/// Heads of a conversation, and how they differ from the rows.
-#[derive(Debug, Default)]
-pub(crate) struct Heads {
-    now: BTreeMap<OpId, Hlc>,
-    /// In `now` and not among the rows.
-    added: BTreeSet<OpId>,
-    /// Among the rows and not in `now`.
-    removed: BTreeSet<OpId>,
-}
-
-impl Heads {
-    fn load(conn: &Connection, n: i64) -> Result<Self, LogError> {
-        let mut statement = conn.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1")?;
-        let mut rows = statement.query([n])?;
-        let mut heads = Self::default();
-        while let Some(row) = rows.next()? {
-            heads.now.insert(OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?));
-        }
-        Ok(heads)
-    }
-
-    pub(crate) fn get(&self, id: &OpId) -> Option<Hlc> {
-        self.now.get(id).copied()
-    }
-
-    pub(crate) fn insert(&mut self, id: OpId, hlc: Hlc) {
-        if self.now.insert(id, hlc).is_none() && !self.removed.remove(&id) {
-            self.added.insert(id);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: &OpId) {
-        if self.now.remove(id).is_some() && !self.added.remove(id) {
-            self.removed.insert(*id);
-        }
-    }
-
-    fn flush(&mut self, conn: &Connection, n: i64) -> Result<(), LogError> {
-        for id in std::mem::take(&mut self.removed) {
-            let mut statement = conn.prepare_cached("DELETE FROM head WHERE conversation = ?1 AND id = ?2")?;
-            statement.execute(params![n, id.as_bytes()])?;
-        }
-        for id in std::mem::take(&mut self.added) {
-            let hlc = self.now.get(&id).copied().unwrap_or_default();
-            let mut statement = conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
-            statement.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
         }
         Ok(())
     }
@@ -379,7 +339,7 @@ impl Cache {
         if let Some(known) = self.recent.get(id).filter(|known| known.conversation == n) {
             return Ok(Some(known));
         }
-        self.fresh.flush(conn)?;
+        self.list_many(conn)?;
         let Some(arrival) = ids::find(conn, n, self.position, id)? else { return Ok(None) };
         let mut statement = conn.prepare_cached("SELECT hlc FROM op WHERE arrival = ?1")?;
         let hlc: i64 = statement.query_row([arrival as i64], |row| row.get(0))?;

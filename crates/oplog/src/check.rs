@@ -6,7 +6,7 @@
 use crate::repair::{recount_heads, recount_log, sorted_items, waits_of};
 use crate::row;
 use crate::tree::{NodeRow, Tree};
-use crate::{LogError, Reader, State, ids, pages};
+use crate::{LogError, Reader, State, ids, newest, pages};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use tombolo_model::digest::Chain;
@@ -159,16 +159,22 @@ fn check_arrivals(
     Ok(complaints.finding("arrivals", || format!("{last} arrivals hang together")))
 }
 
+/// Greatest arrival among dropped ops.
+fn dropped_last(conn: &Connection) -> Result<u64, LogError> {
+    let last: Option<i64> = conn.query_row("SELECT max(arrival) FROM dropped", [], |row| row.get(0))?;
+    Ok(last.unwrap_or(0) as u64)
+}
+
 /// Every op must be listed once under its place and once under its id, and nothing else.
 fn check_index(conn: &Connection, progress: &mut dyn FnMut(Progress)) -> Result<Finding, LogError> {
     let mut complaints = Complaints::default();
     let mut statement = conn.prepare_cached("SELECT arrival, log, seq, id FROM op ORDER BY arrival")?;
     let mut rows = statement.query([])?;
-    let mut ops = 0_u64;
+    let (mut ops, mut last) = (0_u64, dropped_last(conn)?);
     while let Some(row) = rows.next()? {
         let (arrival, seq) = (row::number(row, 0)?, row::number(row, 2)?);
         let id = OpId(row::array(row, 3)?);
-        ops += 1;
+        (ops, last) = (ops + 1, last.max(arrival));
         let mut placed = false;
         pages::walk(conn, row.get(1)?, seq, seq, |entry| {
             placed |= entry.arrival == arrival;
@@ -182,11 +188,14 @@ fn check_index(conn: &Connection, progress: &mut dyn FnMut(Progress)) -> Result<
         }
     }
     let mut places = 0;
-    let mut logs = conn.prepare_cached("SELECT DISTINCT log FROM log_page")?;
+    let mut logs = conn.prepare_cached("SELECT log FROM log_page UNION SELECT n FROM log")?;
     for log in logs.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()? {
         places += pages::all(conn, log)?.len() as u64;
     }
-    let listed = ids::count(conn)?;
+    if newest::listed(conn)? > last {
+        complaints.add(|| "ops are said to be listed that never came".into());
+    }
+    let listed = ids::count(conn)? + newest::count(conn)?;
     if (places, listed) != (ops, ops) {
         complaints.add(|| format!("{ops} ops are stored, {places} places and {listed} ids are listed"));
     }
@@ -271,13 +280,9 @@ fn check_digest(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> 
 }
 
 fn check_heads(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
-    let mut statement = conn.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1")?;
-    let mut rows = statement.query([n])?;
-    let mut heads = std::collections::BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        heads.insert(OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?));
-    }
-    if heads != recount_heads(conn, n)? {
+    let mut statement = conn.prepare_cached("SELECT heads FROM conversation WHERE n = ?1")?;
+    let stored: Vec<u8> = statement.query_row([n], |row| row.get(0))?;
+    if row::decode_heads(&stored)? != recount_heads(conn, n)? {
         complain("the heads are not the delivered ops that no delivered op names".into());
     }
     Ok(())

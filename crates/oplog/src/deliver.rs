@@ -93,7 +93,7 @@ impl Batch<'_> {
                 Some(log) => Some((log.tip_hlc, true)),
                 None => {
                     let heads = match self.conversation(&op.conversation())? {
-                        Some(entry) => entry.heads(conn)?.get(id),
+                        Some(entry) => entry.heads.get(id).copied(),
                         None => None,
                     };
                     match heads {
@@ -125,15 +125,13 @@ impl Batch<'_> {
         run: &mut Run<'_>,
     ) -> Result<(), LogError> {
         let conversation = op.conversation();
-        let conn = self.conn;
         let entry = self.conversation(&conversation)?.ok_or(LogError::UnknownConversation(conversation))?;
         let late_hint = op.header.hlc < entry.top_hlc;
         entry.top_hlc = entry.top_hlc.max(op.header.hlc);
-        let heads = entry.heads(conn)?;
         for id in op.header.depends_on() {
-            heads.remove(id);
+            entry.heads.remove(id);
         }
-        heads.insert(op.id, op.header.hlc);
+        entry.heads.insert(op.id, op.header.hlc);
         let n = entry.n;
         self.cache.dirty_conversations.insert(conversation);
         let delivered = Delivered { op, conversation, n, log, arrival, control, own, late_hint };
@@ -171,9 +169,9 @@ impl Batch<'_> {
 
     /// `id` is named by an own op that was delivered ahead of it, and that may wait for `more`.
     fn caught_up(&mut self, conversation: ConversationId, id: &OpId, more: bool) -> Result<(), LogError> {
-        let conn = self.conn;
         let entry = self.conversation(&conversation)?.ok_or(LogError::UnknownConversation(conversation))?;
-        entry.heads(conn)?.remove(id);
+        entry.heads.remove(id);
+        self.cache.dirty_conversations.insert(conversation);
         if more { Ok(()) } else { self.count_waiting(conversation, -1) }
     }
 

@@ -4,8 +4,9 @@
 //! as long as everything before it: new ids touch only the newest, which is at most half of the whole, and a look-up asks
 //! few eras, the newest first. Within an era a page holds the ids that share their first bits, about 128 of them when the
 //! era is full, as 40 further bits and the arrival; whoever finds an entry compares the whole id with the op's row.
-//! New ids are kept aside and written with the batch, one write per page, or when the first look-up comes.
+//! New ids are kept aside until there are many, and then written, one write per page; until then `newest.rs` finds them.
 
+use crate::newest::{self, Newest};
 use crate::{LogError, row};
 use rusqlite::{Connection, params};
 use tombolo_model::OpId;
@@ -79,7 +80,10 @@ fn owner(conn: &Connection, arrival: u64) -> Result<Option<(i64, OpId)>, LogErro
 
 /// Arrival of an op, by conversation and id.
 pub(crate) fn find(conn: &Connection, n: i64, newest: u64, id: &OpId) -> Result<Option<u64>, LogError> {
-    let mut found = None;
+    let mut found = newest::find(conn, n, id)?;
+    if found.is_some() {
+        return Ok(found);
+    }
     candidates(conn, newest, id.prefix(), |arrival| {
         if owner(conn, arrival)? == Some((n, *id)) {
             found = Some(arrival);
@@ -89,21 +93,32 @@ pub(crate) fn find(conn: &Connection, n: i64, newest: u64, id: &OpId) -> Result<
     Ok(found)
 }
 
-/// Ids with their arrivals of the ops of a conversation whose ids begin with `prefix`, sorted.
-pub(crate) fn with_prefix(conn: &Connection, n: i64, newest: u64, prefix: u64) -> Result<Vec<(OpId, u64)>, LogError> {
-    let mut found = Vec::new();
+/// Ids with their arrivals of the ops of a conversation whose ids begin with `prefix`, sorted. `unlisted`: the newest
+/// ops, as they were before anything else was read.
+pub(crate) fn with_prefix(
+    conn: &Connection,
+    n: i64,
+    newest: u64,
+    prefix: u64,
+    unlisted: &[Newest],
+) -> Result<Vec<(OpId, u64)>, LogError> {
+    let fits = |of: i64, id: &OpId| of == n && id.prefix() == prefix;
+    let mut found: Vec<(OpId, u64)> =
+        unlisted.iter().filter(|op| fits(op.conversation, &op.id)).map(|op| (op.id, op.arrival)).collect();
     candidates(conn, newest, prefix, |arrival| {
-        found.extend(
-            owner(conn, arrival)?.filter(|(of, id)| *of == n && id.prefix() == prefix).map(|(_, id)| (id, arrival)),
-        );
+        found.extend(owner(conn, arrival)?.filter(|(of, id)| fits(*of, id)).map(|(_, id)| (id, arrival)));
         Ok(false)
     })?;
     found.sort_unstable();
+    found.dedup();
     Ok(found)
 }
 
-/// Whether an op is entered under its id.
+/// Whether an op is entered under its id, or need not be yet.
 pub(crate) fn has(conn: &Connection, id: &OpId, arrival: u64) -> Result<bool, LogError> {
+    if arrival > newest::listed(conn)? {
+        return Ok(true);
+    }
     let (page, bits) = locate(era(arrival), id.prefix());
     let mut statement = conn.prepare_cached("SELECT entries FROM id_page WHERE n = ?1")?;
     let mut rows = statement.query([page])?;
@@ -122,7 +137,7 @@ pub(crate) fn count(conn: &Connection) -> Result<u64, LogError> {
     Ok(bytes.unwrap_or(0) as u64 / (2 * HALF_BYTES as u64))
 }
 
-/// Writes all pages anew from the ops: for repairs. Every row is read.
+/// Writes all pages anew from the ops, once the places of all are listed: for repairs. Every row is read.
 pub(crate) fn rebuild(conn: &Connection) -> Result<(), LogError> {
     conn.prepare_cached("DELETE FROM id_page")?.execute([])?;
     let mut fresh = Fresh::default();
@@ -132,7 +147,9 @@ pub(crate) fn rebuild(conn: &Connection) -> Result<(), LogError> {
         fresh.push(&OpId(row::array(row, 1)?), row::number(row, 0)?);
     }
     drop(rows);
-    fresh.flush(conn)
+    let last = fresh.last().unwrap_or(0);
+    fresh.flush(conn)?;
+    newest::set_listed(conn, last)
 }
 
 /// New ids that are not written yet.
@@ -143,6 +160,15 @@ impl Fresh {
     pub(crate) fn push(&mut self, id: &OpId, arrival: u64) {
         let (page, bits) = locate(era(arrival), id.prefix());
         self.0.push((page, arrival, bits));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Greatest arrival among them.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.0.iter().map(|(_, arrival, _)| *arrival).max()
     }
 
     /// Writes them, page by page.

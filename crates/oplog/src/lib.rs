@@ -12,7 +12,7 @@
 //! rebuilt. After a failed commit nothing is trusted until the file is opened again.
 //!
 //! Read in this order: `schema.rs` (the tables), `append.rs` (the way of an op in), `deliver.rs` (causal delivery),
-//! `tree.rs` (sums), `pages.rs` and `ids.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `check.rs` (what doctor looks at).
+//! `tree.rs` (sums), `pages.rs`, `ids.rs` and `newest.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `check.rs` (what doctor looks at).
 
 mod append;
 mod arrivals;
@@ -24,6 +24,7 @@ mod deliver;
 mod error;
 mod ids;
 mod migrate;
+mod newest;
 mod open;
 mod pages;
 mod place;

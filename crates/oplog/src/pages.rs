@@ -1,9 +1,9 @@
 //! Which op stands at which place of which log: pages of 64 seqs, each a row with the arrivals of its ops.
 //!
-//! An index over (log, seq) would take a write per op; here a batch writes one row per page that it touched, and a single
-//! append still one. Not here: what it means that two ops share a place (`place.rs`).
+//! An index over (log, seq) would take a write per op; here one row per page is written for many ops. The newest ops are
+//! not in it yet: `newest.rs` knows their places. Not here: what it means that two ops share a place (`place.rs`).
 
-use crate::{LogError, row};
+use crate::{LogError, newest, row};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, btree_map};
 
@@ -54,14 +54,28 @@ pub(crate) fn walk(
     to: u64,
     mut each: impl FnMut(Entry) -> Result<bool, LogError>,
 ) -> Result<(), LogError> {
+    let mut newest = newest::of_log(conn, log, from, to)?.into_iter().peekable();
     let mut statement = conn
         .prepare_cached("SELECT page, entries FROM log_page WHERE log = ?1 AND page BETWEEN ?2 AND ?3 ORDER BY page")?;
     let mut rows = statement.query(params![log, (from / SEQS) as i64, (to / SEQS) as i64])?;
     while let Some(row) = rows.next()? {
         for entry in decode(row::number(row, 0)?, row::blob(row, 1)?)? {
-            if (from..=to).contains(&entry.seq) && !each(entry)? {
+            if !(from..=to).contains(&entry.seq) {
+                continue;
+            }
+            while let Some(before) = newest.next_if(|newest| *newest <= entry) {
+                if before < entry && !each(before)? {
+                    return Ok(());
+                }
+            }
+            if !each(entry)? {
                 return Ok(());
             }
+        }
+    }
+    for entry in newest {
+        if !each(entry)? {
+            break;
         }
     }
     Ok(())
@@ -104,7 +118,7 @@ fn write(conn: &Connection, log: i64, page: u64, entries: &[Entry]) -> Result<()
     Ok(())
 }
 
-/// The writer's copies of pages, by log and page.
+/// The writer's copies of pages, by log and page. They hold the newest ops' places, too.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     pages: BTreeMap<(i64, u64), Page>,
@@ -133,7 +147,9 @@ impl Pages {
             self.page(conn, log, number)?
         };
         let place = page.entries.partition_point(|other| *other < entry);
-        page.entries.insert(place, entry);
+        if page.entries.get(place) != Some(&entry) {
+            page.entries.insert(place, entry);
+        }
         page.dirty = true;
         Ok(())
     }
@@ -176,10 +192,10 @@ impl Pages {
         Ok(())
     }
 
-    /// Forgets pages when there are too many. Only after a flush.
+    /// Forgets pages when there are too many, but for those that hold what is not written yet.
     pub(crate) fn trim(&mut self) {
         if self.pages.len() > PAGES_MAX {
-            self.pages.clear();
+            self.pages.retain(|_, page| page.dirty);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! sums (`tree.rs`), the order of arrival and peers (`arrivals.rs`), members (`roster.rs`), proofs (`proof.rs`).
 
 use crate::row::{self, select_op};
-use crate::{LogError, Reader, State, ids, pages};
+use crate::{LogError, Reader, State, ids, newest, pages};
 use rusqlite::{Connection, OptionalExtension, params};
 use tombolo_model::control::Kind;
 use tombolo_model::digest::Sum;
@@ -92,11 +92,11 @@ pub(crate) fn kind_from_sql(kind: Option<i64>) -> Result<Option<Kind>, LogError>
 
 /// Arrival of an op, by conversation and id, among what is written.
 pub(crate) fn find(conn: &Connection, n: i64, id: &OpId) -> Result<Option<u64>, LogError> {
-    ids::find(conn, n, newest(conn, n)?, id)
+    ids::find(conn, n, last_arrival(conn, n)?, id)
 }
 
 /// Last arrival of a conversation.
-fn newest(conn: &Connection, n: i64) -> Result<u64, LogError> {
+fn last_arrival(conn: &Connection, n: i64) -> Result<u64, LogError> {
     let mut statement = conn.prepare_cached("SELECT last_arrival FROM conversation WHERE n = ?1")?;
     Ok(statement.query_row([n], |row| row.get::<_, i64>(0))? as u64)
 }
@@ -231,10 +231,11 @@ impl Reader {
     pub fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
         let conn = self.db()?;
-        let newest = newest(conn, n)?;
+        let unlisted = newest::all(conn)?;
+        let last = last_arrival(conn, n)?;
         let mut found = Vec::new();
         for prefix in prefixes {
-            for (_, arrival) in ids::with_prefix(conn, n, newest, *prefix)? {
+            for (_, arrival) in ids::with_prefix(conn, n, last, *prefix, &unlisted)? {
                 found.push(load_named(conn, arrival)?);
             }
         }
@@ -271,15 +272,10 @@ impl Reader {
     /// # Errors
     /// [`LogError`] of SQLite.
     pub fn heads(&self, conversation: &ConversationId) -> Result<Vec<(OpId, Hlc)>, LogError> {
-        let Some(n) = self.number(conversation)? else { return Ok(Vec::new()) };
-        let mut statement =
-            self.db()?.prepare_cached("SELECT id, hlc FROM head WHERE conversation = ?1 ORDER BY id")?;
-        let mut rows = statement.query([n])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push((OpId(row::array(row, 0)?), Hlc(row::number(row, 1)?)));
-        }
-        Ok(found)
+        let mut statement = self.db()?.prepare_cached("SELECT heads FROM conversation WHERE id = ?1")?;
+        let mut rows = statement.query([conversation.as_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(Vec::new()) };
+        Ok(row::decode_heads(row::blob(row, 0)?)?.into_iter().collect())
     }
 
     /// The end of the log of `device` that is open for writing. `None` = the next op begins a new log.

@@ -4,7 +4,7 @@
 //! Only doctor comes here; the ordinary way of an op never does. Not here: finding the damage (`check.rs`), fetching what
 //! was dropped (`replica`).
 
-use crate::cache::{Cache, Conversation};
+use crate::cache::Cache;
 use crate::pages::{self, Entry};
 use crate::row::{self, select_op};
 use crate::tree::{Item, Tree};
@@ -225,6 +225,7 @@ impl Batch<'_> {
     /// [`LogError`] of SQLite.
     pub fn drop_damaged(&mut self, damaged: &[Damaged]) -> Result<(), LogError> {
         self.guard(|batch| {
+            batch.cache.list(batch.conn)?;
             batch.cache.flush(batch.conn)?;
             let mut conversations = BTreeSet::new();
             for one in damaged {
@@ -246,6 +247,7 @@ impl Batch<'_> {
     /// [`LogError`] of SQLite.
     pub fn rebuild(&mut self, conversation: &ConversationId) -> Result<(), LogError> {
         self.guard(|batch| {
+            batch.cache.list(batch.conn)?;
             batch.cache.flush(batch.conn)?;
             ids::rebuild(batch.conn)?;
             batch.rebuild_from_ops(conversation)?;
@@ -333,9 +335,7 @@ impl Batch<'_> {
 
     fn rebuild_from_ops(&mut self, id: &ConversationId) -> Result<(), LogError> {
         let conn = self.conn;
-        let Some(Conversation { n, .. }) = Conversation::load(conn, id)? else {
-            return Err(LogError::UnknownConversation(*id));
-        };
+        let n = reads::conversation_number(conn, id)?.ok_or(LogError::UnknownConversation(*id))?;
         self.rebuild_places(n)?;
         let items = sorted_items(conn, n)?;
         conn.prepare_cached("DELETE FROM node WHERE conversation = ?1")?.execute([n])?;
@@ -440,12 +440,8 @@ impl Batch<'_> {
 
     /// Writes the heads anew from the delivered ops.
     pub(crate) fn rebuild_heads(&mut self, n: i64) -> Result<(), LogError> {
-        let conn = self.conn;
-        conn.prepare_cached("DELETE FROM head WHERE conversation = ?1")?.execute([n])?;
-        let mut insert = conn.prepare_cached("INSERT INTO head (conversation, id, hlc) VALUES (?1, ?2, ?3)")?;
-        for (id, hlc) in recount_heads(conn, n)? {
-            insert.execute(params![n, id.as_bytes(), hlc.0 as i64])?;
-        }
+        let heads = row::encode_heads(&recount_heads(self.conn, n)?);
+        self.conn.prepare_cached("UPDATE conversation SET heads = ?2 WHERE n = ?1")?.execute(params![n, heads])?;
         Ok(())
     }
 
@@ -453,9 +449,8 @@ impl Batch<'_> {
     pub(crate) fn heads_after_return(&mut self, id: &ConversationId, n: i64) -> Result<(), LogError> {
         self.cache.flush(self.conn)?;
         self.rebuild_heads(n)?;
-        if let Some(entry) = self.conversation(id)? {
-            entry.heads = None;
-        }
+        // The row is read again; nothing in memory is ahead of it.
+        self.cache.conversations.remove(id);
         Ok(())
     }
 }

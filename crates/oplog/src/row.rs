@@ -6,6 +6,7 @@
 use crate::LogError;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use std::collections::BTreeMap;
 use tombolo_model::codec::{self, put_bytes, put_varint};
 use tombolo_model::limit::{ERASES_MAX, EXTENSION_BYTES_MAX, PARENTS_MAX};
 use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Malformed, Op, OpId, Signature};
@@ -121,6 +122,30 @@ fn decode_rest(bytes: &[u8], header: &mut Header) -> Result<(), Malformed> {
     header.erases = ids(ERASES_MAX, "erases")?;
     header.extension = reader.bytes(EXTENSION_BYTES_MAX, "extension")?.to_vec();
     reader.finish()
+}
+
+/// **Bytes** of a head in the row of its conversation: id, then clock reading.
+const HEAD_BYTES: usize = OpId::LEN + 8;
+
+/// Heads as a conversation's row has them, by id.
+pub(crate) fn encode_heads(heads: &BTreeMap<OpId, Hlc>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(heads.len() * HEAD_BYTES);
+    for (id, hlc) in heads {
+        bytes.extend_from_slice(&id.0);
+        bytes.extend_from_slice(&hlc.0.to_be_bytes());
+    }
+    bytes
+}
+
+pub(crate) fn decode_heads(bytes: &[u8]) -> Result<BTreeMap<OpId, Hlc>, LogError> {
+    if !bytes.len().is_multiple_of(HEAD_BYTES) {
+        return Err(LogError::damaged("the heads of a conversation have another length than was written"));
+    }
+    let head = |bytes: &[u8]| -> Result<(OpId, Hlc), LogError> {
+        let (id, hlc) = bytes.split_at(OpId::LEN);
+        Ok((OpId(fixed(id)?), Hlc(u64::from_be_bytes(fixed(hlc)?))))
+    };
+    bytes.chunks_exact(HEAD_BYTES).map(head).collect()
 }
 
 /// Reads a row of [`select_op!`]: the arrival and the op. The id is the stored one; `doctor` compares it with the

@@ -181,4 +181,19 @@ ALTER TABLE peer ADD COLUMN streamed INTEGER NOT NULL DEFAULT 0;
 UPDATE peer SET streamed = acked;
 ",
     },
+    Step {
+        why: "Every table that a message touches costs a page of the file per message: heads move into the row of their \
+              conversation, and the pages of places and ids are written for many messages at once.",
+        sql: "
+-- heads: delivered ops that no delivered op names, by id: 32 bytes of id and 8 of clock reading, each.
+ALTER TABLE conversation ADD COLUMN heads BLOB NOT NULL DEFAULT x'';
+UPDATE conversation SET heads = coalesce((SELECT
+    unhex(group_concat(hex(h.id) || printf('%016x', h.hlc), '' ORDER BY h.id)) FROM head h WHERE h.conversation = n), x'');
+DROP TABLE head;
+
+-- One row: up to this arrival every op is in `log_page` and `id_page`; those above are found in `op` (see newest.rs).
+CREATE TABLE listed (n INTEGER PRIMARY KEY, arrival INTEGER NOT NULL) STRICT;
+INSERT INTO listed (n, arrival) SELECT 1, coalesce(max(arrival), 0) FROM op;
+",
+    },
 ];

@@ -4,8 +4,13 @@ use crate::world::{NOW_MS, Remember, Script, Store, device};
 use std::collections::BTreeSet;
 use tombolo_oplog::NoFold;
 
-/// A conversation of 120 ops by two people, some of them waiting, in a store.
+/// A conversation of 114 ops by two people, some of them waiting, in a store that lists all of them.
 fn sample() -> (Script, Store) {
+    sample_by(57)
+}
+
+/// The same, stored as many at once.
+fn sample_by(at_once: usize) -> (Script, Store) {
     let mut script = Script::new(1);
     script.invite(1, 7, 3, 0);
     script.join(2, 2, 7, &[]);
@@ -17,7 +22,7 @@ fn sample() -> (Script, Store) {
     script.written.pop();
     script.text(2, &[hidden.op.id], "waits");
     let mut store = Store::new();
-    for chunk in script.written.chunks(50) {
+    for chunk in script.written.chunks(at_once) {
         store.append_with(chunk, Some(250), NOW_MS, &mut NoFold);
     }
     (script, store)
@@ -72,8 +77,12 @@ fn every_kind_of_damage_is_found() {
         ("UPDATE log SET contiguous = contiguous - 1", vec!["logs"]),
         ("UPDATE log SET tip = zeroblob(32)", vec!["logs"]),
         ("UPDATE log SET branched = 1", vec!["logs"]),
-        ("INSERT INTO head SELECT conversation, id, hlc FROM op WHERE arrival = 20", vec!["heads"]),
-        ("DELETE FROM head", vec!["heads"]),
+        (
+            "UPDATE conversation SET heads = CAST(heads || (SELECT id || zeroblob(8) FROM op WHERE arrival = 20) AS BLOB)",
+            vec!["heads"],
+        ),
+        ("UPDATE conversation SET heads = x''", vec!["heads"]),
+        ("UPDATE conversation SET heads = x'00'", vec!["heads"]),
         ("DELETE FROM missing", vec!["waiting"]),
         ("UPDATE conversation SET waiting = 7", vec!["waiting"]),
     ] {
@@ -87,6 +96,31 @@ fn every_kind_of_damage_is_found() {
         if wanted.len() == 1 {
             assert_eq!(Vec::from_iter(found), wanted, "{sql}");
         }
+    }
+}
+
+/// The newest ops are not listed yet: what is said of that must be true, and can be made true again.
+#[test]
+fn what_is_said_to_be_listed_must_be() {
+    for (sql, wanted) in [
+        (
+            "UPDATE listed SET arrival = (SELECT max(arrival) FROM op)",
+            vec!["digest", "heads", "index", "logs", "waiting"],
+        ),
+        ("UPDATE listed SET arrival = 1 << 40", vec!["digest", "heads", "index", "logs", "waiting"]),
+        ("UPDATE listed SET arrival = 20", vec!["index"]),
+        ("DELETE FROM listed", vec!["index"]),
+    ] {
+        let (script, store) = sample_by(50);
+        assert_eq!(failing(&store), BTreeSet::new());
+        let newest = &script.written[110].op;
+        let mut store = store.tamper(sql);
+        assert_eq!(Vec::from_iter(failing(&store)), wanted, "{sql}");
+        let mut batch = store.log.batch().unwrap();
+        batch.rebuild(&script.conversation).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(failing(&store), BTreeSet::new(), "{sql}");
+        assert_eq!(store.log.op(&script.conversation, &newest.id).unwrap().as_ref(), Some(newest));
     }
 }
 
@@ -176,7 +210,7 @@ fn derived_rows_are_computed_anew() {
     let id = script.conversation;
     let before = (store.log.proof(&id).unwrap(), store.log.heads(&id).unwrap(), store.nodes());
     let store = store.tamper("DELETE FROM node");
-    let store = store.tamper("DELETE FROM head");
+    let store = store.tamper("UPDATE conversation SET heads = x''");
     let store = store.tamper("UPDATE log SET tip = zeroblob(32), count = 1, branched = 1, contiguous = 0");
     let store = store.tamper("DELETE FROM missing");
     let mut store = store.tamper("UPDATE conversation SET sum = zeroblob(32), ops = 3, waiting = 9");

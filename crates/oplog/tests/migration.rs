@@ -57,6 +57,19 @@ fn turn_back(path: &std::path::Path) {
         )
         .unwrap();
     }
+    let heads = ids("SELECT n, heads FROM conversation");
+    conn.execute_batch(
+        "CREATE TABLE head (conversation INTEGER NOT NULL, id BLOB NOT NULL, hlc INTEGER NOT NULL,
+         PRIMARY KEY (conversation, id)) STRICT, WITHOUT ROWID;
+         ALTER TABLE conversation DROP COLUMN heads; DROP TABLE listed",
+    )
+    .unwrap();
+    for (n, heads) in heads {
+        for head in heads.chunks(40) {
+            let hlc = i64::from_be_bytes(head[32..].try_into().unwrap());
+            conn.execute("INSERT INTO head VALUES (?1, ?2, ?3)", params![n, &head[..32], hlc]).unwrap();
+        }
+    }
     conn.execute_batch(
         "DROP TABLE op; ALTER TABLE op_1 RENAME TO op; DROP TABLE missing; ALTER TABLE missing_1 RENAME TO missing;
          CREATE INDEX op_prefix ON op (prefix); CREATE INDEX op_log ON op (log, seq);

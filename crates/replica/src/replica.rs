@@ -11,7 +11,7 @@ use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tombolo_identity::{DeviceKey, Strict};
-use tombolo_model::{BodyHash, ConversationId, DeviceId, Op, OpId};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Op, OpId};
 use tombolo_oplog::{self as oplog, Appended, Fold, Log, LogError, Reason};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
@@ -539,6 +539,11 @@ impl<F: Fold> Replica<F> {
             }
         }
         let mut results = Vec::new();
+        // Who shares what changes by control ops alone.
+        let controls = checked
+            .iter()
+            .flat_map(|(_, parts)| &parts.ops)
+            .any(|(_, ops, _)| ops.iter().any(|incoming| incoming.op.header.class == Class::Control));
         let mut batch = self.log.batch()?;
         for (queued, parts) in checked {
             let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
@@ -590,6 +595,9 @@ impl<F: Fold> Replica<F> {
         store_beside(&mut batch, &mut self.marks, &self.memory)?;
         batch.commit()?;
         self.marks_since_ms = None;
+        if controls {
+            self.memory.forget_shared();
+        }
         self.after_commit(results, now);
         Ok(())
     }
@@ -611,10 +619,7 @@ impl<F: Fold> Replica<F> {
         let mut all_granted = Vec::new();
         // A newcomer's own session is told what it may see before its batch is acknowledged, so that it is not told that
         // all was sent: every step begins with that.
-        for (.., stored, _, granted) in &results {
-            if !granted.is_empty() || !stored.is_empty() {
-                self.memory.forget_shared();
-            }
+        for (.., granted) in &results {
             all_granted.extend(granted.iter().copied());
         }
         for (conn, number, tool, stored, refused, _) in results {

@@ -208,6 +208,7 @@ impl<F: Fold> Replica<F> {
 
     fn place(&mut self, conversation: &ConversationId, fresh_log: LogId, now: Now) -> Result<Place, LogError> {
         let device = self.key.id();
+        let _held = self.log.hold();
         let mut seen = Hlc::ZERO;
         let mut parents = BTreeSet::new();
         for (id, hlc) in self.log.heads(conversation)? {
