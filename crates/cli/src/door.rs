@@ -6,12 +6,11 @@
 use crate::args::{Global, KeyStore};
 use crate::failure::Failure;
 use std::path::PathBuf;
-use tokio::sync::mpsc;
 use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
-    ConversationId, ConversationRow, Created, DigestRow, Event, Finding, InviteRow, Line, Listening, Message,
+    ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding, InviteRow, Line, Listening, Message,
     MessageState, Progress, Sent, Standing, SyncOptions, SyncReport,
 };
 
@@ -162,7 +161,7 @@ impl Door {
         Ok(self.client.sync(options, progress).await?)
     }
 
-    pub(crate) async fn watch(&self) -> Result<mpsc::Receiver<Event>, Failure> {
+    pub(crate) async fn watch(&self) -> Result<Events, Failure> {
         Ok(self.client.watch(&SyncOptions::default()).await?)
     }
 

@@ -1,8 +1,9 @@
 //! The owner thread: one node, everything that happens to it in one queue.
 //!
 //! Calls, frames and timers arrive as messages; bursts are stored with one sync of the disk ([`Replica::flush`]). The
-//! thread runs a small runtime of its own for the queue and the timer; sockets live elsewhere. A failure of the store
-//! stops the thread (fail-stop): every later call says so, nothing more is acknowledged.
+//! thread runs a small runtime of its own, on which the sockets live, too: between a frame on the wire and a row on the
+//! disk no other thread must wake up, which on an idle machine costs as much as the work. A failure of the store stops
+//! the thread (fail-stop): every later call says so, nothing more is acknowledged.
 //!
 //! [`Replica::flush`]: tombolo_replica::Replica::flush
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tombolo_proto::Fault;
 use tombolo_replica::{ConnId, ConnState, Event, Link, Now, Output, Stats};
@@ -75,6 +77,8 @@ const BURST: usize = 256;
 const TICK_MS: u64 = 1_000;
 /// Events that a slow listener may lag behind.
 const EVENTS: usize = 4096;
+/// **Milliseconds** that connections have at the end to let out what was said last.
+const GOODBYE_MS: u64 = 250;
 
 /// Speaks to the owner thread.
 #[derive(Clone)]
@@ -86,6 +90,8 @@ pub(crate) struct Actor {
     watching: Arc<AtomicUsize>,
     conns: Arc<AtomicU64>,
     ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
+    /// The thread's runtime.
+    sockets: Handle,
     /// The thread, until it has been joined.
     thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
@@ -108,6 +114,9 @@ impl Actor {
         let ended = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
         let watching = Arc::new(AtomicUsize::new(0));
         let (opened, is_open) = std::sync::mpsc::channel();
+        let no_thread = |error| Error::new("thread", format!("no thread could be started: {error}"), "");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+        let sockets = runtime.handle().clone();
         let body = Body {
             outboxes: BTreeMap::new(),
             changing,
@@ -120,17 +129,16 @@ impl Actor {
         let spawned = std::thread::Builder::new().name("tombolo-node".into()).spawn(move || match open() {
             Ok(node) => {
                 let _ = opened.send(Ok(()));
-                body.run(node, inbox);
+                body.run(&runtime, node, inbox);
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
             }
         });
-        let thread =
-            spawned.map_err(|error| Error::new("thread", format!("no thread could be started: {error}"), ""))?;
+        let thread = spawned.map_err(no_thread)?;
         is_open.recv().map_err(|_| Error::stopped())??;
         let thread = Arc::new(std::sync::Mutex::new(Some(thread)));
-        Ok(Self { queue, changed, events, watching, conns: Arc::new(AtomicU64::new(1)), ended, thread })
+        Ok(Self { queue, changed, events, watching, conns: Arc::new(AtomicU64::new(1)), ended, sockets, thread })
     }
 
     /// Runs something on the node and returns what it returned.
@@ -144,6 +152,11 @@ impl Actor {
         });
         self.queue.send(Message::Call(call)).await.map_err(|_| Error::stopped())?;
         answered.await.map_err(|_| Error::stopped())
+    }
+
+    /// Where everything that has to do with sockets runs: on this node's own thread.
+    pub(crate) fn sockets(&self) -> &Handle {
+        &self.sockets
     }
 
     /// A name for a new connection.
@@ -220,14 +233,17 @@ impl Body {
         Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall.as_millis() as u64 }
     }
 
-    fn run(mut self, mut node: Node, mut inbox: mpsc::Receiver<Message>) {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+    fn run(mut self, runtime: &Runtime, mut node: Node, mut inbox: mpsc::Receiver<Message>) {
         let mut ticked_ms = self.now().mono_ms;
         loop {
             let now_ms = self.now().mono_ms;
             let due_ms = node.replica().deadline_ms().unwrap_or(u64::MAX).min(ticked_ms + TICK_MS);
             let wait = Duration::from_millis(due_ms.saturating_sub(now_ms));
-            let first = runtime.block_on(async { tokio::time::timeout(wait, inbox.recv()).await });
+            let first = runtime.block_on(async {
+                // However much is queued here: what was put on its way goes out first.
+                tokio::task::yield_now().await;
+                tokio::time::timeout(wait, inbox.recv()).await
+            });
             let mut closing = None;
             match first {
                 Err(_) => {}
@@ -264,6 +280,8 @@ impl Body {
                 if closed.is_ok() {
                     tail_mark::leave(&self.database);
                 }
+                self.outboxes.clear();
+                runtime.block_on(goodbyes(runtime));
                 if let Some(answer) = answer {
                     let _ = answer.send(closed);
                 }
@@ -326,6 +344,16 @@ impl Body {
             let _ = self.events.send(Arc::new(Happening { event, messages }));
         }
     }
+}
+
+/// Waits until no connection is left, for a moment at most.
+async fn goodbyes(runtime: &Runtime) {
+    let gone = async {
+        while runtime.metrics().num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), gone).await;
 }
 
 /// The messages among ops that were stored. One that cannot be read is left out: `tombolo doctor` names it.

@@ -1,20 +1,17 @@
 //! The handle.
 
 use crate::actor::Actor;
-use crate::api::{
-    ConversationRow, DigestRow, Event, Finding, InviteRow, Line, Message, Progress, Sent, Standing, SyncReport,
-};
+use crate::api::{ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, Sent, Standing, SyncReport};
 use crate::key_store::KeyStoreKind;
 use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
 use crate::timeline::{self, Timeline};
 use crate::transport::tls::Tls;
-use crate::watch::{self, Listening};
+use crate::watch::{self, Events, Listening};
 use crate::{Error, SystemEntropy, doctor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
 use tombolo_model::control::Kind;
 use tombolo_model::id::unhex;
 use tombolo_model::{AccountId, ConversationId, DeviceId};
@@ -268,7 +265,7 @@ impl Client {
     ///
     /// # Errors
     /// `address`; those of the store.
-    pub async fn watch(&self, options: &SyncOptions) -> Result<mpsc::Receiver<Event>, Error> {
+    pub async fn watch(&self, options: &SyncOptions) -> Result<Events, Error> {
         watch::watch(&self.actor, options, Arc::clone(&self.tls)).await
     }
 

@@ -40,4 +40,4 @@ pub use tombolo_model::control::Kind;
 pub use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 pub use tombolo_replica::Tools;
 pub use tombolo_store::timeline::{Diff, Gap, Item, ItemKey, apply};
-pub use watch::Listening;
+pub use watch::{Events, Listening};

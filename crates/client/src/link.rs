@@ -35,7 +35,7 @@ pub(crate) async fn run(actor: &Actor, transport: Transport, link: Link) -> Resu
     let counters = transport.counters();
     let (outbox, outgoing) = mpsc::unbounded_channel();
     actor.connect(conn, link, outbox).await?;
-    let task = tokio::spawn(carry(actor.clone(), conn, transport, outgoing));
+    let task = actor.sockets().spawn(carry(actor.clone(), conn, transport, outgoing));
     Ok(Running { conn, counters, task })
 }
 

@@ -74,10 +74,14 @@ pub(crate) async fn dial(
     tls: &Tls,
     tools: Option<Tools>,
 ) -> Result<link::Running, Error> {
-    let connected = match target {
-        Target::Relay { url, .. } => ws::connect(url, tls, ws::CONNECT_TIMEOUT_MS).await,
-        Target::Peer { address } => noise::connect(address, noise::HANDSHAKE_TIMEOUT_MS).await,
-    };
+    let (to, tls) = (target.clone(), tls.clone());
+    let connecting = actor.sockets().spawn(async move {
+        match &to {
+            Target::Relay { url, .. } => ws::connect(url, &tls, ws::CONNECT_TIMEOUT_MS).await,
+            Target::Peer { address } => noise::connect(address, noise::HANDSHAKE_TIMEOUT_MS).await,
+        }
+    });
+    let connected = connecting.await.map_err(|_| Error::stopped())?;
     let transport = connected.map_err(|error| {
         let hint = "what was written is safe here and is sent when it can be reached";
         Error::new(error.code(), error.to_string(), hint)

@@ -7,11 +7,11 @@ use crate::transport::discover::{Discovery, Sighting, Tag};
 use crate::transport::tls::Tls;
 use crate::transport::{Transport, noise};
 use crate::{Error, link};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tombolo_model::DeviceId;
 use tombolo_replica::{Event as Inner, Link, Scope, Tools};
@@ -20,7 +20,7 @@ use tombolo_replica::{Event as Inner, Link, Scope, Tools};
 const BACK_OFF_MS: u64 = 500;
 /// Longest **milliseconds** between attempts.
 const BACK_OFF_MS_MAX: u64 = 30_000;
-/// Events that a reader may lag behind before the writer waits.
+/// Words about connections that a reader may lag behind before they wait.
 const EVENTS: usize = 1024;
 
 /// A listener that accepts devices until it is dropped.
@@ -39,15 +39,61 @@ impl Drop for Listening {
     }
 }
 
-pub(crate) async fn watch(actor: &Actor, options: &SyncOptions, tls: Arc<Tls>) -> Result<mpsc::Receiver<Event>, Error> {
-    let (out, events) = mpsc::channel(EVENTS);
+/// What happens, as it happens. Connections are kept up until this is dropped.
+pub struct Events {
+    actor: Actor,
+    happened: broadcast::Receiver<Happened>,
+    _watching: Watching,
+    links: mpsc::Receiver<Event>,
+    /// Taken from `happened`, still to be put into words.
+    next: Option<Happened>,
+    ready: VecDeque<Event>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").field("ready", &self.ready.len()).finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// The next event; `None` once the client is closed. Whoever reads too slowly is told how many events it has missed.
+    /// Dropping the future loses nothing, so it can stand in a `select!`.
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if let Some(happening) = &self.next {
+                let words = words(&self.actor, happening).await;
+                self.next = None;
+                self.ready.extend(words);
+                continue;
+            }
+            tokio::select! {
+                happened = self.happened.recv() => match happened {
+                    Ok(happening) => self.next = Some(happening),
+                    Err(broadcast::error::RecvError::Lagged(count)) => {
+                        let words = format!("{count} events were skipped; `tombolo messages` shows everything");
+                        self.ready.push_back(Event::Notice { code: "lagged", words });
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+                Some(event) = self.links.recv() => return Some(event),
+            }
+        }
+    }
+}
+
+pub(crate) async fn watch(actor: &Actor, options: &SyncOptions, tls: Arc<Tls>) -> Result<Events, Error> {
+    let (out, links) = mpsc::channel(EVENTS);
     let targets = sync::targets(actor, options).await?;
-    tokio::spawn(tell(actor.clone(), actor.watch(), out.clone()));
+    let (happened, watching) = actor.watch();
     for target in targets {
         tokio::spawn(stay(actor.clone(), target, Arc::clone(&tls), out.clone()));
     }
     tokio::spawn(nearby(actor.clone(), tls, out));
-    Ok(events)
+    Ok(Events { actor: actor.clone(), happened, _watching: watching, links, next: None, ready: VecDeque::new() })
 }
 
 /// Keeps one connection up until nobody listens any more.
@@ -107,34 +153,7 @@ async fn nearby(actor: Actor, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
     }
 }
 
-/// Turns what happens in the replica into what a person may want to know.
-async fn tell(
-    actor: Actor,
-    (mut happened, _watching): (broadcast::Receiver<Happened>, Watching),
-    out: mpsc::Sender<Event>,
-) {
-    loop {
-        let event = tokio::select! {
-            event = happened.recv() => event,
-            () = out.closed() => return,
-        };
-        match event {
-            Ok(event) => {
-                for event in words(&actor, &event).await {
-                    if out.send(event).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(broadcast::error::RecvError::Lagged(count)) => {
-                let words = format!("{count} events were skipped; `tombolo messages` shows everything");
-                let _ = out.send(Event::Notice { code: "lagged", words }).await;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
+/// What a person may want to know of what happens in the replica.
 async fn words(actor: &Actor, happening: &Happening) -> Vec<Event> {
     match &happening.event {
         Inner::Stored { conversation, .. } => {
@@ -210,10 +229,12 @@ pub(crate) async fn listen(actor: &Actor, address: &str, device: DeviceId) -> Re
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let actor = actor.clone();
-            tokio::spawn(async move {
+            let Ok(tcp) = tcp.into_std() else { continue };
+            let serving = actor.clone();
+            actor.sockets().spawn(async move {
+                let Ok(tcp) = TcpStream::from_std(tcp) else { return };
                 if let Ok(transport) = noise::accept(tcp, noise::HANDSHAKE_TIMEOUT_MS).await {
-                    let _ = serve(&actor, transport).await;
+                    let _ = serve(&serving, transport).await;
                 }
             });
         }

@@ -81,8 +81,7 @@ pub(crate) fn of_log(conn: &Connection, log: i64, from: u64, to: u64) -> Result<
 
 /// How many there are.
 pub(crate) fn count(conn: &Connection) -> Result<u64, LogError> {
-    let count: i64 =
-        conn.query_row(concat!("SELECT count(*) FROM op WHERE ", is_newest!()), [], |row| row.get(0))?;
+    let count: i64 = conn.query_row(concat!("SELECT count(*) FROM op WHERE ", is_newest!()), [], |row| row.get(0))?;
     Ok(count as u64)
 }
 

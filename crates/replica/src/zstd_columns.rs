@@ -81,7 +81,7 @@ mod tests {
     fn small_frames_and_large_ones_obey_the_same_bound_however_often_a_context_was_used() {
         for _ in 0..3 {
             for len in [0, 1, 200, TRUSTED_BYTES_MAX, TRUSTED_BYTES_MAX + 1] {
-                let bytes: Vec<u8> = (0..len).map(|at| (at * at >> 3) as u8).collect();
+                let bytes: Vec<u8> = (0..len).map(|at| ((at * at) >> 3) as u8).collect();
                 let packed = Zstd.compress(&bytes);
                 assert_eq!(packed, zstd::bulk::compress(&bytes, LEVEL).unwrap(), "{len}: as by a fresh context");
                 assert_eq!(Zstd.decompress(&packed, len), Some(bytes), "{len}");
