@@ -119,6 +119,7 @@ impl Actor {
         let sockets = runtime.handle().clone();
         let body = Body {
             outboxes: BTreeMap::new(),
+            happened: Vec::new(),
             changing,
             events: events.clone(),
             watching: Arc::clone(&watching),
@@ -219,6 +220,8 @@ impl Actor {
 
 struct Body {
     outboxes: BTreeMap<ConnId, mpsc::UnboundedSender<Outgoing>>,
+    /// To be told once what others wait for is on its way.
+    happened: Vec<Event>,
     changing: watch::Sender<u64>,
     events: broadcast::Sender<Happened>,
     watching: Arc<AtomicUsize>,
@@ -259,11 +262,16 @@ impl Body {
                     }
                 }
             }
+            // What was written here goes out before anything else is done.
+            if !self.happened.is_empty() {
+                runtime.block_on(tokio::task::yield_now());
+            }
             let now = self.now();
             node.replica().fold_mut().set_now(now.wall_ms);
             // What came is stored and let out first: timers can wait for that.
             let mut worked = node.replica().flush(now);
             self.drain(&mut node);
+            self.tell(&node);
             let due = node.replica().deadline_ms().is_some_and(|due_ms| due_ms <= now.mono_ms);
             if worked.is_ok() && (due || now.mono_ms >= ticked_ms + TICK_MS) {
                 ticked_ms = now.mono_ms;
@@ -274,6 +282,7 @@ impl Body {
                 return;
             }
             self.drain(&mut node);
+            self.tell(&node);
             self.changing.send_modify(|count| *count += 1);
             if let Some(answer) = closing {
                 let closed = node.close();
@@ -321,7 +330,6 @@ impl Body {
     }
 
     fn drain(&mut self, node: &mut Node) {
-        let mut happened = Vec::new();
         while let Some(output) = node.replica().poll() {
             match output {
                 Output::Send { conn, frame } => {
@@ -335,11 +343,13 @@ impl Body {
                         let _ = outbox.send(Outgoing::Close);
                     }
                 }
-                Output::Event(event) => happened.push(event),
+                Output::Event(event) => self.happened.push(event),
             }
         }
-        // Once everything is on its way to others.
-        for event in happened {
+    }
+
+    fn tell(&mut self, node: &Node) {
+        for event in std::mem::take(&mut self.happened) {
             let messages = if self.watching.load(Ordering::Acquire) > 0 { shown(node, &event) } else { Vec::new() };
             let _ = self.events.send(Arc::new(Happening { event, messages }));
         }
@@ -356,8 +366,8 @@ async fn goodbyes(runtime: &Runtime) {
     let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), gone).await;
 }
 
-/// The messages among ops that were stored. One that cannot be read is left out: `tombolo doctor` names it.
+/// The messages among ops that were stored.
 fn shown(node: &Node, event: &Event) -> Vec<Shown> {
     let Event::Stored { conversation, ids, .. } = event else { return Vec::new() };
-    ids.iter().filter_map(|id| node.message(conversation, id).ok().flatten()).collect()
+    node.messages_of(conversation, ids).unwrap_or_default()
 }

@@ -186,8 +186,8 @@ impl World {
                 said.kept_by.insert(device);
             }
             let Some((_, node)) = self.now_and_node(device) else { return Ok(()) };
-            match node.message(&conversation, &sent.id) {
-                Ok(Some(message)) if message.text == *text => {}
+            match node.messages_of(&conversation, &[sent.id]) {
+                Ok(messages) if messages.iter().any(|message| message.text == *text) => {}
                 Err(error) => return self.fail(device, &error),
                 Ok(_) => return Err(format!("{name} does not show what it has just written")),
             }

@@ -6,6 +6,7 @@ use crate::api::{Line, Message, MessageState};
 use std::collections::BTreeSet;
 use tombolo_model::control::Kind;
 use tombolo_model::{ConversationId, DeviceId, OpId};
+use tombolo_oplog::LogError;
 use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
 use tombolo_store::{MessageKind, Names, Place, Section};
 
@@ -53,15 +54,24 @@ impl Node {
         self.show(conversation, tombolo_store::page_after(self.log(), conversation, after.as_ref(), limit)?)
     }
 
-    /// One message, when the op is one and is shown.
+    /// The messages among ops, in the order of the ids: those that are shown and can be read.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn message(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<Message>, Error> {
-        let Some(place) = self.replica.fold().place_of(self.log(), conversation, id)? else { return Ok(None) };
-        let mut found = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
-        found.retain(|message| message.id() == *id);
-        Ok(self.show(conversation, found)?.pop())
+    pub fn messages_of(&self, conversation: &ConversationId, ids: &[OpId]) -> Result<Vec<Message>, Error> {
+        let _held = self.log().hold();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let place = match self.replica.fold().place_of(self.log(), conversation, id) {
+                Ok(Some(place)) => place,
+                // One that cannot be read is left out: `tombolo doctor` names it.
+                Ok(None) | Err(LogError::Damaged(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let at = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
+            found.extend(at.into_iter().filter(|message| message.id() == *id));
+        }
+        self.show(conversation, found)
     }
 
     fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
