@@ -14,9 +14,17 @@ pub fn run<A: Fold, B: Fold>(
     conn: ConnId,
     now: Now,
 ) -> Ran {
-    let mut ran = Ran::default();
     one.connect(conn, one_link, now);
     two.connect(conn, two_link, now);
+    settle(one, two, conn, now)
+}
+
+/// The same for two that are connected.
+///
+/// # Panics
+/// As [`run`].
+pub fn settle<A: Fold, B: Fold>(one: &mut Replica<A>, two: &mut Replica<B>, conn: ConnId, now: Now) -> Ran {
+    let mut ran = Ran::default();
     for _ in 0..100_000 {
         let mut moved = false;
         moved |= step(one, two, conn, now, &mut ran.one);

@@ -21,14 +21,22 @@ impl Entropy for Seeded {
 
 const URL: &str = "ws://relay";
 
+fn named() -> RelayAddress {
+    RelayAddress { key: [0; 32], url: URL.into(), region: String::new() }
+}
+
 fn node(folder: &std::path::Path, name: &str, seed: u8) -> Node {
+    node_with(folder, name, seed, vec![named()])
+}
+
+fn node_with(folder: &std::path::Path, name: &str, seed: u8, relays: Vec<RelayAddress>) -> Node {
     let identity = Identity {
         account: AccountKey::from_seed([seed; 32]),
         device: DeviceKey::from_seed([seed + 100; 32]),
         certified_ms: 1,
         storage: StorageKey::new([seed; 32]),
         name: name.into(),
-        relays: vec![RelayAddress { key: [0; 32], url: URL.into(), region: String::new() }],
+        relays,
     };
     Node::open(Open::new(folder.join(name), 0), identity, true, Box::new(Seeded(u64::from(seed)))).unwrap()
 }
@@ -89,4 +97,38 @@ fn two_people_write_apart_and_end_equal() {
     assert_eq!(texts(&mut alice).len(), 7, "{:?}", texts(&mut alice));
     let bytes: usize = again.one.frames.iter().chain(&again.two.frames).skip(2).map(|(_, len)| len).sum();
     println!("nothing new: {bytes} bytes, {:?} {:?}", again.one.frames, again.two.frames);
+}
+
+/// What was written before the relay was named goes to it, too, though the connection was there before.
+#[test]
+fn a_relay_that_is_named_while_it_is_connected_gets_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut alice = node_with(folder.path(), "alice", 1, Vec::new());
+    let log = Log::open(Open::new(folder.path().join("relay"), 9)).unwrap();
+    let mut relay = Replica::new(log, DeviceKey::from_seed([77; 32]), NoFold);
+    let conversation = alice.create("Harbour crew", Kind::Group, now(10)).unwrap();
+    alice.send(conversation, &["one", "two"], now(20)).unwrap();
+    // A conversation that names it moves what was streamed beyond those.
+    let other = alice.create("Elsewhere", Kind::Group, now(21)).unwrap();
+    alice.add_relay(other, named(), now(22)).unwrap();
+
+    let conn = ConnId(1);
+    let scope = Scope::Relay { url: URL.into(), all: false };
+    pair::run((alice.replica(), link(true, 1, scope)), (&mut relay, link(false, 2, Scope::Members)), conn, now(30));
+    assert_eq!(relay.log().conversation(&conversation).unwrap().map(|row| row.ops), None, "nobody has named it");
+    alice.send(other, &["seen by it"], now(35)).unwrap();
+    pair::settle(alice.replica(), &mut relay, conn, now(36));
+    alice.add_relay(conversation, named(), now(40)).unwrap();
+    pair::settle(alice.replica(), &mut relay, conn, now(50));
+    let held = alice.log().conversation(&conversation).unwrap().unwrap();
+    assert_eq!(
+        relay.log().conversation(&conversation).unwrap().map(|row| (row.ops, row.sum)),
+        Some((held.ops, held.sum))
+    );
+    // And what is written from then on; what both hold is proven.
+    alice.send(conversation, &["three"], now(60)).unwrap();
+    pair::settle(alice.replica(), &mut relay, conn, now(70));
+    assert_eq!(relay.log().proof(&conversation).unwrap(), alice.log().proof(&conversation).unwrap());
+    let state = alice.replica().state(conn).unwrap().unwrap();
+    assert!(state.quiet && state.blocked.is_empty() && state.unproven.is_none(), "{state:?}");
 }

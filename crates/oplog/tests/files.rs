@@ -26,7 +26,7 @@ fn the_settings_that_durability_rests_on_are_on() {
     assert_eq!(number("secure_delete"), 1);
     assert_eq!(number("foreign_keys"), 1);
     assert_eq!(number("temp_store"), 2);
-    assert_eq!(number("journal_size_limit"), 16 << 20);
+    assert_eq!(number("journal_size_limit"), 4_096_000);
     let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
 }
