@@ -182,7 +182,7 @@ fn sync(node: &mut Node, relay: &mut Replica<NoFold>, at: u64, wire: &mut Vec<(S
             if let Frame::Batch(ops) = Frame::from_bytes(&frame).unwrap() {
                 for op in batch::decode(&ops.ops, &Zstd).unwrap() {
                     let mut bytes = op.header.to_bytes();
-                    bytes.extend(op.body.unwrap_or_default());
+                    bytes.extend(op.into_op().body.unwrap_or_default());
                     wire.push((format!("an op at {at}"), bytes));
                 }
             }
@@ -270,7 +270,7 @@ fn no_marker_reaches_relay_or_wire() {
     let bytes = decoded[0].body.clone().unwrap();
     assert_eq!(traces(&markers, &[("the control".into(), bytes)]).len(), 1);
     let mut batch = relay.log_mut().batch().unwrap();
-    let incoming = tombolo_oplog::Incoming { op, control: None };
+    let incoming = tombolo_oplog::Incoming { op: tombolo_model::Sound::check(op).unwrap(), control: None };
     let appended = batch.append(vec![incoming], Some(&key.id()), now(301).wall_ms, &mut NoFold).unwrap();
     assert_eq!(appended.stored.len(), 1, "{appended:?}");
     batch.commit().unwrap();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use suite::bench::wire::exchange;
 use tombolo_client::{Entropy, Identity, Kind, Node};
 use tombolo_identity::{AccountKey, DeviceKey, verify_batch};
-use tombolo_model::RelayAddress;
+use tombolo_model::{RelayAddress, Sound};
 use tombolo_oplog::rusqlite::Connection;
 use tombolo_oplog::{Log, LogError, NoFold, Open, Reader};
 use tombolo_replica::{Now, Replica, Scope};
@@ -143,6 +143,7 @@ fn examine(log: &Reader) {
         for height in log.heights(&row.id).unwrap() {
             let run = log.run(&row.id, &height.author, &height.log, 1, height.max, usize::MAX >> 1).unwrap();
             assert_eq!(run.len() as u64, height.max);
+            let run = run.into_iter().map(|op| Sound::check(op).unwrap()).collect();
             let (verified, refused) = verify_batch(run, |_, _, _| None);
             assert_eq!((verified.len() as u64, refused), (height.max, vec![]));
         }

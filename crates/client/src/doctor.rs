@@ -11,7 +11,7 @@ use crate::sync::{self, SyncOptions};
 use crate::transport::tls::Tls;
 use crate::{Error, api};
 use tombolo_identity::verify_batch;
-use tombolo_model::{ConversationId, Op};
+use tombolo_model::{ConversationId, Op, Sound};
 use tombolo_oplog::LogError;
 
 /// Ops whose signatures are checked at once.
@@ -110,8 +110,17 @@ fn forged(node: &Node, conversation: &ConversationId, run: Vec<Op>) -> Result<Ve
         let next = node.log().run(conversation, author, log, seq + 1, seq + 1, 1).ok()?;
         next.first().map(|op| op.header.prev)
     };
-    let (_, refused) = verify_batch(run, known);
-    Ok(refused.into_iter().map(|(id, error)| format!("op {}: {error}", id.short())).collect())
+    let (mut bad, mut sound) = (Vec::new(), Vec::new());
+    for op in run {
+        let id = op.id;
+        match Sound::check(op) {
+            Ok(op) => sound.push(op),
+            Err(error) => bad.push(format!("op {}: {error}", id.short())),
+        }
+    }
+    let (_, refused) = verify_batch(sound, known);
+    bad.extend(refused.into_iter().map(|(id, error)| format!("op {}: {error}", id.short())));
+    Ok(bad)
 }
 
 /// Whether what is shown is what the log says.

@@ -3,9 +3,9 @@
 //!
 //! What is checked here is the same on every replica: a header is *authentic* when its author signed it or a later
 //! authentic op of the same log names it; an op is taken when it is authentic, its body (where it came along) is the one
-//! that the header names, and every signature that came along is valid, so that whatever is stored can be passed on.
-//! An op that is refused for its body or for a spoiled copy of its signature still vouches for the ones before it.
-//! Ids are taken from [`Op::id`], which is by construction the hash of the header.
+//! that the header names (which in a batch [`Sound`] stands for), and every signature that came along is valid, so that
+//! whatever is stored can be passed on. An op that is refused for its body or for a spoiled copy of its signature still vouches for the ones before it.
+//! Ids are taken from [`Op::id`]; in a batch it is by construction the hash of the header.
 
 use crate::control::read_control;
 use crate::error::IdentityError;
@@ -15,10 +15,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use tombolo_model::control::Control;
 use tombolo_model::crypto::{DOMAIN_OP, Signer};
-use tombolo_model::{BodyHash, DeviceId, Header, LogId, Op, OpId};
+use tombolo_model::{BodyHash, DeviceId, Header, LogId, Op, OpId, Sound};
 
 /// Ops that were taken, in the order in which they were given, with what control ops say.
-pub type Verified = Vec<(Op, Option<Control>)>;
+pub type Verified = Vec<(Sound, Option<Control>)>;
 /// Ops that were dropped and why, in the order in which they were given.
 pub type Refused = Vec<(OpId, IdentityError)>;
 
@@ -69,7 +69,7 @@ pub fn verify_run(ops: &[Op], vouched_by: Option<&OpId>) -> Result<(), IdentityE
 /// `known(author, log, seq)` is the `prev` named by the op of that log at `seq + 1`, where the caller already holds and
 /// has checked one: it vouches for an op at `seq`. It is asked only where nothing in the batch vouches.
 #[must_use]
-pub fn verify_batch(ops: Vec<Op>, known: impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>) -> (Verified, Refused) {
+pub fn verify_batch(ops: Vec<Sound>, known: impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>) -> (Verified, Refused) {
     let mut verdicts: Vec<Option<IdentityError>> = vec![None; ops.len()];
     let mut order: Vec<usize> = (0..ops.len()).collect();
     // Highest seq first, so that whatever may vouch for an op is judged before it; copies with a signature first.
@@ -90,7 +90,7 @@ pub fn verify_batch(ops: Vec<Op>, known: impl Fn(&DeviceId, &LogId, u64) -> Opti
     for (op, verdict) in ops.into_iter().zip(verdicts) {
         let judged = match verdict {
             Some(error) => Err(error),
-            None => check_body(&op).and_then(|()| read_control(&op)),
+            None => check_empty(&op).and_then(|()| read_control(&op)),
         };
         match judged {
             Ok(control) => verified.push((op, control)),
@@ -106,7 +106,7 @@ fn log_of(op: &Op) -> (&DeviceId, &LogId) {
 
 /// Judges signatures and chain of one log's ops, given by descending seq.
 fn judge_log(
-    ops: &[Op],
+    ops: &[Sound],
     group: &[usize],
     key: Option<&VerifyingKey>,
     known: &impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>,
@@ -151,15 +151,20 @@ fn check_signature(op: &Op, key: Option<&VerifyingKey>) -> Option<bool> {
     Some(key.is_some_and(|key| strict::verify_with(key, DOMAIN_OP, &op.id.0, &signature.0)))
 }
 
-/// Whether the body, where it came along, is the one that the header names. An empty one always counts as being there:
-/// what the header says of it is checked even when it did not come along.
+/// Whether the body, where it came along, is the one that the header names.
 fn check_body(op: &Op) -> Result<(), IdentityError> {
-    let body = match &op.body {
-        Some(body) => body.as_slice(),
-        None if op.header.body_len == 0 => &[],
-        None => return Ok(()),
-    };
+    check_empty(op)?;
+    let Some(body) = &op.body else { return Ok(()) };
     if body.len() == op.header.body_len as usize && BodyHash::of(body) == op.header.body_hash {
+        Ok(())
+    } else {
+        Err(IdentityError::WrongBody)
+    }
+}
+
+/// An empty body always counts as being there: what the header says of it is checked even when it did not come along.
+fn check_empty(op: &Op) -> Result<(), IdentityError> {
+    if op.header.body_len > 0 || op.header.body_hash == BodyHash::EMPTY {
         Ok(())
     } else {
         Err(IdentityError::WrongBody)

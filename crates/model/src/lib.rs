@@ -11,7 +11,7 @@
 //! use std::time::Instant;
 //! ```
 //!
-//! Read in this order: [`id`], [`hlc`], [`op`], [`control`], [`content`], [`frontier`], [`digest`].
+//! Read in this order: [`id`], [`hlc`], [`op`], [`sound`], [`control`], [`content`], [`frontier`], [`digest`].
 #![no_std]
 extern crate alloc;
 
@@ -25,6 +25,7 @@ pub mod hlc;
 pub mod id;
 pub mod limit;
 pub mod op;
+pub mod sound;
 
 pub use codec::Malformed;
 pub use control::{Control, RelayAddress};
@@ -33,3 +34,4 @@ pub use frontier::Frontier;
 pub use hlc::Hlc;
 pub use id::{AccountId, ConversationId, DeviceId, LogId, OpId};
 pub use op::{BodyHash, Class, Header, Op, Signature};
+pub use sound::Sound;

@@ -60,6 +60,12 @@ impl TryFrom<u8> for Class {
 pub struct BodyHash(pub [u8; 32]);
 
 impl BodyHash {
+    /// That of an empty body.
+    pub const EMPTY: Self = Self([
+        0xc3, 0x22, 0x4b, 0x5c, 0x00, 0xeb, 0xf1, 0xf6, 0x7e, 0x01, 0x7c, 0x3b, 0x50, 0x66, 0x8c, 0x18, 0xa0, 0x50,
+        0xe9, 0xc4, 0x82, 0x1b, 0x08, 0x8c, 0x79, 0x26, 0x51, 0xd3, 0x28, 0x9c, 0xc9, 0x68,
+    ]);
+
     /// Hashes a sealed body.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
@@ -342,5 +348,6 @@ mod tests {
     fn keys_are_those_of_their_domains() {
         assert_eq!(ID_KEY, hash_derive_key_context("tombolo 1 op id"));
         assert_eq!(BODY_KEY, hash_derive_key_context("tombolo 1 body hash"));
+        assert_eq!(BodyHash::EMPTY, BodyHash::of(&[]));
     }
 }

@@ -3,7 +3,7 @@
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use tombolo_model::id::hex;
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Malformed, OpId};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Malformed, Op, OpId, Sound};
 
 fn ids(max: usize) -> impl Strategy<Value = Vec<OpId>> {
     btree_set(any::<[u8; 32]>().prop_map(OpId), 0..=max).prop_map(|set| set.into_iter().collect())
@@ -243,4 +243,29 @@ fn a_genesis_founds_the_conversation_that_its_id_begins_with() {
     let id = header.id();
     assert_eq!(header.belongs_to(&id).0, id.0[..16]);
     assert_eq!(header.depends_on().count(), 0);
+}
+
+#[test]
+fn an_op_whose_parts_do_not_fit_is_not_sound() {
+    let good = Sound::join(plain(), None, Some(b"hello".to_vec())).unwrap();
+    assert_eq!((good.header.body_len, good.header.body_hash), (5, BodyHash::of(b"hello")));
+    assert_eq!(Sound::check(good.clone().into_op()), Ok(good.clone()));
+    let bare = Op { body: None, ..good.clone().into_op() };
+    assert_eq!(Sound::check(bare.clone()).map(Sound::into_op), Ok(bare), "what is not held contradicts nothing");
+    for spoil in [
+        |op: &mut Op| op.id.0[0] ^= 1,
+        |op: &mut Op| op.header.epoch ^= 4,
+        |op: &mut Op| op.body = Some(b"jello".to_vec()),
+        |op: &mut Op| op.body = Some(b"hello!".to_vec()),
+        |op: &mut Op| {
+            op.header.seq = 0;
+            op.id = op.header.id();
+        },
+    ] {
+        let mut bad = good.clone().into_op();
+        spoil(&mut bad);
+        assert!(Sound::check(bad).is_err());
+    }
+    let nowhere = Header { seq: 0, ..plain() };
+    assert_eq!(Sound::join(nowhere, None, None), Err(Malformed::TooLarge("seq")));
 }

@@ -1,9 +1,9 @@
 //! The way of an op into the log.
 //!
-//! In this order: form, known already, conversation known, author authorised (else it waits among the strangers), own
+//! In this order: known already, conversation known, author authorised (else it waits among the strangers), own
 //! log in order, branches, what it depends on, quotas; then the row, the place in its log, the digest tree, the chain of
 //! arrivals, what a control op changes, delivery. Not here: the judgements on members (`control.rs`), delivery
-//! (`deliver.rs`), signatures (`identity`, before).
+//! (`deliver.rs`), form and signatures (`Sound` and `identity`, before).
 
 use crate::cache::{Conversation, Known, LogRow, pending_of};
 use crate::control::Verdict;
@@ -15,13 +15,13 @@ use rusqlite::params;
 use rusqlite::types::Null;
 use std::collections::BTreeSet;
 use tombolo_model::limit::{BRANCHES_PER_LOG_MAX, PENDING_PER_AUTHOR_MAX};
-use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId};
+use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId, Sound};
 
 /// An op that the caller has verified, with what its body says if it is a control op.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
     /// The op.
-    pub op: Op,
+    pub op: Sound,
     /// For class control: the decoded body, its certificates and proofs checked. `None` for a body that this version
     /// does not understand: the op is stored and passed on, and changes nothing.
     pub control: Option<Control>,
@@ -31,7 +31,7 @@ pub struct Incoming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Header, id, body and control do not fit each other. The sender's fault.
+    /// Header, id and body do not fit each other: whoever made or kept it is faulty.
     Malformed,
     /// The conversation is not here, and this is not its genesis.
     UnknownConversation,
@@ -163,7 +163,7 @@ impl<'f> Run<'f> {
         Self { from, now_ms, fold, out: Appended::default(), opened: BTreeSet::new(), waiting: BTreeSet::new() }
     }
 
-    fn refuse(&mut self, op: &Op, reason: Reason) {
+    pub(crate) fn refuse(&mut self, op: &Op, reason: Reason) {
         self.out.refused.push(Refusal { conversation: op.conversation(), id: op.id, reason });
     }
 }
@@ -175,15 +175,6 @@ pub(crate) struct Via {
     pub(crate) source: i64,
     /// The author itself brought it.
     pub(crate) by_author: bool,
-}
-
-/// Whether the parts of an op fit each other. Signatures have been checked by the caller.
-fn is_sound(op: &Op) -> bool {
-    let body_fits = op
-        .body
-        .as_ref()
-        .is_none_or(|body| body.len() == op.header.body_len as usize && BodyHash::of(body) == op.header.body_hash);
-    body_fits && op.header.check().is_ok() && op.header.id() == op.id
 }
 
 impl Batch<'_> {
@@ -214,15 +205,11 @@ impl Batch<'_> {
     /// Judges and stores one op. Returns whether it has found its end: stored, known or refused for good.
     pub(crate) fn take(
         &mut self,
-        op: &Op,
+        op: &Sound,
         control: Option<&Control>,
         via: Via,
         run: &mut Run<'_>,
     ) -> Result<bool, LogError> {
-        if !is_sound(op) {
-            run.refuse(op, Reason::Malformed);
-            return Ok(true);
-        }
         let (id, author) = (op.conversation(), op.header.author);
         let n = self.conversation(&id)?.map(|entry| entry.n);
         let log = match n {
@@ -403,7 +390,7 @@ impl Batch<'_> {
         let statement = self.insert.as_mut().ok_or(LogError::Abandoned)?;
         let numbers = [arrival as i64, n, log, header.seq as i64, header.hlc.0 as i64, source, header.body_len.into()];
         // The hash of a held body is computed again on the way out; that of an empty one too.
-        let body_hash = (op.body.is_none() && header.body_hash != BodyHash::of(&[])).then_some(header.body_hash.0);
+        let body_hash = (op.body.is_none() && header.body_hash != BodyHash::EMPTY).then_some(header.body_hash.0);
         let rest = row::encode_rest(header);
         let blobs = [
             Some(op.id.0.as_slice()),

@@ -11,13 +11,13 @@
 //! a moment can enforce (revoked meanwhile, used up, expired by the wall clock) bind the replica to which the newcomer
 //! itself brings its join. Not here: certificates and proofs (`identity`), reading the tables (`roster.rs`).
 
-use crate::append::{Incoming, Reason, Run, Via};
+use crate::append::{Reason, Run, Via};
 use crate::deliver::control_of;
 use crate::{Batch, LogError, roster, row};
 use rusqlite::{Connection, params};
 use tombolo_model::control::{Certificate, Kind};
 use tombolo_model::limit::{DEVICES_PER_ACCOUNT_MAX, STRANGERS_MAX};
-use tombolo_model::{Control, ConversationId, Header, Op, OpId, RelayAddress, Signature};
+use tombolo_model::{Control, ConversationId, Header, Op, OpId, RelayAddress, Signature, Sound};
 
 /// Whether an op may be stored.
 pub(crate) enum Verdict {
@@ -245,9 +245,17 @@ impl Batch<'_> {
         let Some(n) = self.conversation(&id)?.filter(|entry| entry.strangers > 0).map(|entry| entry.n) else {
             return Ok(());
         };
-        for (Incoming { op, control }, via) in self.strangers(n)? {
+        for (op, control, via) in self.strangers(n)? {
             let refusals = run.out.refused.len();
-            if self.take(&op, control.as_ref(), via, run)? {
+            let over = match Sound::check(op.clone()) {
+                Ok(sound) => self.take(&sound, control.as_ref(), via, run)?,
+                // Its row was damaged.
+                Err(_) => {
+                    run.refuse(&op, Reason::Malformed);
+                    true
+                }
+            };
+            if over {
                 let mut statement = self
                     .conn
                     .prepare_cached("DELETE FROM stranger WHERE conversation = ?1 AND hlc = ?2 AND id = ?3")?;
@@ -263,7 +271,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn strangers(&mut self, n: i64) -> Result<Vec<(Incoming, Via)>, LogError> {
+    fn strangers(&mut self, n: i64) -> Result<Vec<(Op, Option<Control>, Via)>, LogError> {
         let mut statement = self.conn.prepare_cached(
             "SELECT id, source, by_author, header, signature, body, control FROM stranger WHERE conversation = ?1 \
              ORDER BY hlc, id",
@@ -277,7 +285,7 @@ impl Batch<'_> {
             let body = row::blob_or_none(row, 5)?.map(<[u8]>::to_vec);
             let op = Op { id: OpId(row::array(row, 0)?), header, signature, body };
             let control = if row.get(6)? { control_of(&op) } else { None };
-            found.push((Incoming { op, control }, Via { source: row.get(1)?, by_author: row.get(2)? }));
+            found.push((op, control, Via { source: row.get(1)?, by_author: row.get(2)? }));
         }
         Ok(found)
     }

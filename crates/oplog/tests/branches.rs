@@ -44,7 +44,7 @@ fn both_branches_are_kept_and_the_author_is_flagged() {
     assert_eq!((height.branched, height.max, height.count, height.contiguous), (true, 3, 4, 3));
     // Both branches are there, the log goes on, and every op is an interval of its own.
     for op in [&one.op, &other.op, &next.op] {
-        assert_eq!(store.log.op(&id, &op.id).unwrap().as_ref(), Some(op));
+        assert_eq!(store.log.op(&id, &op.id).unwrap().as_ref(), Some(&**op));
     }
     assert_eq!(store.log.run(&id, &device(1), &LogId([1; 8]), 2, 3, 9).unwrap().len(), 3);
     assert_eq!(store.log.held(&id).unwrap()[0].intervals.len(), 4);

@@ -122,8 +122,8 @@ fn a_large_file_of_version_1_opens() {
     store.assert_healthy();
     let id = script.conversation;
     for one in script.written.iter().step_by(997) {
-        assert_eq!(store.log.op(&id, &one.op.id).unwrap().as_ref(), Some(&one.op));
-        assert_eq!(store.log.by_prefix(&id, &[one.op.id.prefix()]).unwrap(), vec![one.op.clone()]);
+        assert_eq!(store.log.op(&id, &one.op.id).unwrap().as_ref(), Some(&*one.op));
+        assert_eq!(store.log.by_prefix(&id, &[one.op.id.prefix()]).unwrap(), vec![one.op.clone().into_op()]);
     }
     let mut fresh = Store::new();
     fresh.take(&script.written);

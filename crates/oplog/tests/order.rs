@@ -230,7 +230,7 @@ pub fn assert_is(store: &Store, script: &Script, oracle: &Oracle) {
     let members: BTreeSet<_> = log.members(id).unwrap().iter().map(|one| (one.device.0, one.account.0)).collect();
     assert_eq!(members, oracle.members());
     for (op_id, one) in &oracle.ops {
-        assert_eq!(log.op(id, op_id).unwrap().as_ref(), Some(&one.op), "what comes out is what went in");
+        assert_eq!(log.op(id, op_id).unwrap().as_ref(), Some(&*one.op), "what comes out is what went in");
     }
     assert_eq!(log.items(id, Key::MIN, Key::END, usize::MAX).unwrap(), oracle.keys());
     store.assert_healthy();

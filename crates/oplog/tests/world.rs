@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 use tombolo_model::control::{Certificate, Kind};
 use tombolo_model::{
-    BodyHash, Class, Control, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, RelayAddress, Signature,
+    BodyHash, Class, Control, ConversationId, DeviceId, Header, Hlc, LogId, OpId, RelayAddress, Signature, Sound,
 };
 use tombolo_oplog::{Appended, Fold, Incoming, Log, NoFold, Open};
 
@@ -38,7 +38,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn op(self) -> Op {
+    pub fn op(self) -> Sound {
         let mut parents = self.parents;
         parents.sort();
         parents.dedup();
@@ -61,7 +61,7 @@ impl Draft {
             body_hash: BodyHash::of(&self.body),
         };
         let body = (self.class != Class::Merge).then_some(self.body);
-        Op::new(header, Some(Signature([1; 64])), body)
+        Sound::join(header, Some(Signature([1; 64])), body).unwrap()
     }
 }
 

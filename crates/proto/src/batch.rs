@@ -14,7 +14,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use tombolo_model::codec::{Malformed, Reader, put_bytes, put_varint, put_zigzag};
 use tombolo_model::limit::{BODY_BYTES_MAX, ERASES_MAX, EXTENSION_BYTES_MAX, PARENTS_MAX, SIGNED_EVERY};
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature, Sound};
 
 /// Compression, given by the host: needs `std`, and its bound is a safety matter.
 pub trait Compression {
@@ -180,12 +180,12 @@ fn encode_rare(header: &Header, columns: &mut Vec<u8>) {
     put_bytes(columns, &header.extension);
 }
 
-/// Reads what [`encode`] wrote. Ids are computed, so an op that decodes has the id that its bytes say; signatures and
-/// body hashes are for the host to check.
+/// Reads what [`encode`] wrote. Ids and hashes of bodies are computed, so an op that decodes has those that its bytes
+/// say; signatures are for the host to check.
 ///
 /// # Errors
 /// [`Malformed`]; the whole batch is dropped.
-pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Op>, Malformed> {
+pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Sound>, Malformed> {
     let mut reader = Reader::new(bytes);
     let packed = reader.u8()?;
     let block = reader.bytes(FRAME_BYTES_MAX, "columns")?;
@@ -217,7 +217,7 @@ struct Place {
     prev: OpId,
 }
 
-fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec<Op>) -> Result<(), Malformed> {
+fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec<Sound>) -> Result<(), Malformed> {
     let conversation = ConversationId(columns.array()?);
     let count = columns.count(BATCH_OPS_MAX, "ops of a batch")?;
     if out.len() + count > BATCH_OPS_MAX {
@@ -294,7 +294,6 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec
             None => Some(tail.take(lengths[index] as usize)?.to_vec()),
             Some(_) => None,
         };
-        let body_hash = hash.unwrap_or_else(|| BodyHash::of(body.as_deref().unwrap_or_default()));
         let mut named: Vec<OpId> = Vec::with_capacity(parents[index].len());
         for (back, explicit) in &parents[index] {
             named.push(if *back == 0 { *explicit } else { out[base + index - *back as usize].id });
@@ -316,10 +315,9 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec
             erases: rare.erases,
             extension: rare.extension,
             body_len: lengths[index],
-            body_hash,
+            body_hash: hash.unwrap_or_default(),
         };
-        header.check()?;
-        let op = Op::new(header, signatures[index], body);
+        let op = Sound::join(header, signatures[index], body)?;
         if op.conversation() != conversation {
             return Err(Malformed::NotCanonical("genesis"));
         }

@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 use search::Search;
 use sending::{InFlight, Job};
 use tombolo_model::crypto::{Signer, Verifier};
-use tombolo_model::{ConversationId, DeviceId, Op, Proof, Signature};
+use tombolo_model::{ConversationId, DeviceId, Proof, Signature, Sound};
 
 /// Newest protocol version that this code speaks.
 pub const VERSION: u8 = 1;
@@ -181,7 +181,7 @@ pub enum Output {
         /// How they were found.
         tool: Tool,
         /// With parents first as far as the sender knew. Ops without body only vouch for those before them.
-        ops: Vec<Op>,
+        ops: Vec<Sound>,
         /// Store this as how far the peer has been read, in the same transaction.
         through: Option<Cursor>,
     },

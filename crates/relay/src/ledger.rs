@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use tombolo_identity::{AccountKey, DeviceKey, sign_op};
     use tombolo_model::control::Kind;
-    use tombolo_model::{BodyHash, Class, Control, Header, Hlc, LogId, Op, OpId};
+    use tombolo_model::{BodyHash, Class, Control, Header, Hlc, LogId, Op, OpId, Sound};
     use tombolo_oplog::{Incoming, NoFold, Open};
 
     struct Author {
@@ -236,7 +236,7 @@ mod tests {
             };
             let op = sign_op(header, &self.key, body);
             self.prev = Some(op.clone());
-            Incoming { op, control }
+            Incoming { op: Sound::check(op).unwrap(), control }
         }
 
         fn payer(&self) -> Payer {

@@ -6,7 +6,7 @@
 use crate::replica::Replica;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_identity::verify_batch;
-use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId};
+use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId, Sound};
 use tombolo_oplog::{Fold, Incoming, LogError, NoFold, Reason};
 use tombolo_proto::session::Now;
 use tombolo_proto::{Fault, Refusal};
@@ -27,12 +27,12 @@ impl<F: Fold> Replica<F> {
     /// Checks signatures, chains and access of what a peer brought. `members_only`: only members may bring anything.
     pub(crate) fn check(
         &mut self,
-        ops: Vec<Op>,
+        ops: Vec<Sound>,
         peer: &DeviceId,
         members_only: bool,
         now: Now,
     ) -> Result<Result<Checked, Fault>, LogError> {
-        let mut by_conversation: BTreeMap<ConversationId, Vec<Op>> = BTreeMap::new();
+        let mut by_conversation: BTreeMap<ConversationId, Vec<Sound>> = BTreeMap::new();
         for op in ops {
             by_conversation.entry(op.conversation()).or_default().push(op);
         }
@@ -74,7 +74,7 @@ impl<F: Fold> Replica<F> {
                 if op.body.is_some() || self.log.has(&conversation, &op.id)? {
                     incoming.push(Incoming { op, control });
                 } else {
-                    vouchers.push(op);
+                    vouchers.push(op.into_op());
                 }
             }
             let newcomer = if members_only { *peer } else { self.key.id() };
@@ -131,7 +131,7 @@ impl<F: Fold> Replica<F> {
     fn may_bring(
         &self,
         conversation: &ConversationId,
-        ops: &[(Op, Option<Control>)],
+        ops: &[(Sound, Option<Control>)],
         peer: &DeviceId,
         members_only: bool,
     ) -> Result<bool, LogError> {

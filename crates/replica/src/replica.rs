@@ -11,7 +11,7 @@ use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tombolo_identity::{DeviceKey, Strict};
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Op, OpId};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, OpId, Sound};
 use tombolo_oplog::{self as oplog, Appended, Fold, Log, LogError, Reason};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
@@ -127,7 +127,7 @@ struct Queued {
     peer: DeviceId,
     number: u64,
     tool: Tool,
-    ops: Vec<Op>,
+    ops: Vec<Sound>,
     through: Option<tombolo_proto::Cursor>,
 }
 
@@ -510,7 +510,7 @@ impl<F: Fold> Replica<F> {
     fn judged_together(&self) -> Result<usize, LogError> {
         for (index, queued) in self.queued.iter().enumerate() {
             let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
-            let conversations: BTreeSet<ConversationId> = queued.ops.iter().map(Op::conversation).collect();
+            let conversations: BTreeSet<ConversationId> = queued.ops.iter().map(|op| op.conversation()).collect();
             for conversation in conversations {
                 let open = if members_only {
                     self.log.is_member(&conversation, &queued.peer)?

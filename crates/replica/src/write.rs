@@ -7,7 +7,7 @@ use crate::replica::{Event, Output, Replica};
 use std::collections::BTreeSet;
 use tombolo_identity::sign_op;
 use tombolo_model::limit::{BODY_BYTES_MAX, PARENTS_MAX};
-use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, RelayAddress};
+use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, OpId, RelayAddress, Sound};
 use tombolo_oplog::{Fold, Incoming, LogError, Reason};
 use tombolo_proto::session::Now;
 
@@ -133,7 +133,7 @@ impl<F: Fold> Replica<F> {
             let rest = place.parents.difference(&few).copied().collect();
             place.parents = few;
             let header = self.header(&mut place, named, Class::Merge, now);
-            ops.push(self.complete(header, Vec::new(), None, &mut place));
+            ops.push(self.complete(header, Vec::new(), None, &mut place)?);
             place.parents = rest;
         }
         for draft in drafts {
@@ -149,7 +149,7 @@ impl<F: Fold> Replica<F> {
             if body.len() > BODY_BYTES_MAX {
                 return Err(WriteError::TooLarge(body.len()));
             }
-            let incoming = self.complete(header, body, control, &mut place);
+            let incoming = self.complete(header, body, control, &mut place)?;
             named = named.or_else(|| Some(incoming.op.conversation()));
             ops.push(incoming);
         }
@@ -252,11 +252,18 @@ impl<F: Fold> Replica<F> {
         }
     }
 
-    fn complete(&self, header: Header, body: Vec<u8>, control: Option<Control>, place: &mut Place) -> Incoming {
-        let op: Op = sign_op(header, &self.key, body);
+    fn complete(
+        &self,
+        header: Header,
+        body: Vec<u8>,
+        control: Option<Control>,
+        place: &mut Place,
+    ) -> Result<Incoming, WriteError> {
+        let op = sign_op(header, &self.key, body);
+        let op = Sound::check(op).map_err(|_| WriteError::Refused(Reason::Malformed))?;
         place.prev = op.id;
         place.seq += 1;
         place.seen = op.header.hlc;
-        Incoming { op, control }
+        Ok(Incoming { op, control })
     }
 }

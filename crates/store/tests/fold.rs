@@ -55,7 +55,7 @@ proptest! {
     ) {
         let mut group = Group::new(1);
         let ops = perform(&mut group, &acts);
-        let plain: Vec<Op> = ops.iter().map(|incoming| incoming.op.clone()).collect();
+        let plain: Vec<Op> = ops.iter().map(|incoming| incoming.op.clone().into_op()).collect();
         let model = naive::shown(&plain);
         for seed in [0, first, second] {
             let mut store = Store::of(&group);
@@ -114,7 +114,7 @@ fn of_two_names_and_titles_at_one_reading_the_greater_id_counts() {
             for at in order {
                 store.take(&ops[at..=at]);
             }
-            let plain: Vec<Op> = ops.iter().map(|incoming| incoming.op.clone()).collect();
+            let plain: Vec<Op> = ops.iter().map(|incoming| incoming.op.clone().into_op()).collect();
             let model = naive::shown(&plain);
             let shown = shown(&store, &group.conversation);
             assert_eq!((&shown.title, shown.names.get(&account(3))), (&model.title, model.names.get(&account(3))));

@@ -55,8 +55,8 @@ fn a_body_that_comes_after_its_header_is_shown_then() {
     let mut group = Group::new(1);
     let mut store = Store::of(&group);
     let whole = group.text(1, 50, "text");
-    let mut bare = whole.clone();
-    bare.op.body = None;
+    let op = tombolo_model::Op { body: None, ..whole.op.clone().into_op() };
+    let bare = Incoming { op: tombolo_model::Sound::check(op).unwrap(), control: None };
     store.take(&[bare]);
     assert_eq!(store.all(&group.conversation)[0].kind, MessageKind::Sealed);
     store.take(&[whole]);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use tombolo_model::content::{Content, Imported};
 use tombolo_model::control::{Certificate, Control, Kind};
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature};
+use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature, Sound};
 use tombolo_oplog::{Appended, Incoming, Log, Open};
 use tombolo_store::{COMPONENT, Message, Opener, Views, compare, page, rebuild};
 
@@ -66,7 +66,7 @@ impl Group {
     }
 
     /// The next op of a log. Its reading is `hlc`, or as much above as it must be.
-    pub fn write(&mut self, author: u8, class: Class, hlc: Hlc, parents: &[OpId], body: &[u8]) -> Op {
+    pub fn write(&mut self, author: u8, class: Class, hlc: Hlc, parents: &[OpId], body: &[u8]) -> Sound {
         let (seq, prev, seen) = self.tails.get(&author).copied().unwrap_or_default();
         let mut parents: Vec<OpId> = parents.iter().copied().filter(|id| *id != prev).collect();
         parents.sort_unstable();
@@ -88,7 +88,7 @@ impl Group {
             body_len: body.len() as u32,
             body_hash: BodyHash::of(body),
         };
-        let op = Op::new(header, Some(Signature([1; 64])), Some(body.to_vec()));
+        let op = Sound::join(header, Some(Signature([1; 64])), Some(body.to_vec())).unwrap();
         self.tails.insert(author, (op.header.seq, op.id, op.header.hlc));
         op
     }

@@ -11,7 +11,7 @@ use tombolo_identity::{AccountKey, DeviceKey, InviteKey, sign_op};
 use tombolo_model::content::Content;
 use tombolo_model::control::{Control, Kind};
 use tombolo_model::limit::SIGNED_EVERY;
-use tombolo_model::{BodyHash, Class, ConversationId, Header, Hlc, LogId, Op, OpId};
+use tombolo_model::{BodyHash, Class, ConversationId, Header, Hlc, LogId, Op, OpId, Sound};
 use tombolo_oplog::Incoming;
 use tombolo_seal::{ConversationSecret, Invitation, OVERHEAD_BYTES, Place, Sealer, SecretSealer, open_body};
 use tombolo_store::Opener;
@@ -186,6 +186,7 @@ impl Corpus {
         let header = self.header(by, Class::Control, body.len());
         let op = self.complete(by, header, body);
         self.conversation = op.conversation();
+        let op = Sound::check(op).expect("the generator writes sound ops");
         self.setup.push(Incoming { op, control: Some(control) });
     }
 
@@ -247,5 +248,6 @@ pub fn text(rng: &mut Rng, bytes: usize) -> String {
 /// Ops as they are appended.
 #[must_use]
 pub fn incoming(ops: Vec<Op>) -> Vec<Incoming> {
-    ops.into_iter().map(|op| Incoming { op, control: None }).collect()
+    let sound = |op| Sound::check(op).expect("the generator writes sound ops");
+    ops.into_iter().map(|op| Incoming { op: sound(op), control: None }).collect()
 }

@@ -9,7 +9,7 @@ use crate::limit::{FRAME_BYTES_MAX, WINDOW_BATCHES};
 use crate::source::{Cursor, Source};
 use alloc::vec::Vec;
 use tombolo_model::crypto::DOMAIN_ACK;
-use tombolo_model::{ConversationId, Op};
+use tombolo_model::{ConversationId, Op, Sound};
 
 /// A batch that the host is storing.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) struct Arriving {
 /// bytes of the wire, does not bound it. More than twice what 64 full batches of short messages take.
 const DECODED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-fn decoded_bytes(ops: &[Op]) -> usize {
-    let one = |op: &Op| {
+fn decoded_bytes(ops: &[Sound]) -> usize {
+    let one = |op: &Sound| {
         let lists = 32 * (op.header.parents.len() + op.header.erases.len()) + op.header.extension.len();
         size_of::<Op>() + lists + op.body.as_ref().map_or(0, Vec::len)
     };

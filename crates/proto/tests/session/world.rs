@@ -5,7 +5,7 @@ use crate::history::{Fake, Key, Zstd};
 use crate::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_model::crypto::{DOMAIN_OP, Verifier as _};
-use tombolo_model::{ConversationId, DeviceId, LogId, Op};
+use tombolo_model::{ConversationId, DeviceId, LogId, Op, Sound};
 use tombolo_proto::session::{Config, Context, Now, Tools};
 use tombolo_proto::{Fault, Input, Output, Refusal, Session};
 
@@ -113,7 +113,10 @@ impl World {
         for output in outputs {
             match output {
                 Output::Send(frame) => self.send(index, frame),
-                Output::Persist { number, ops, through, .. } => persisted.push((number, ops, through)),
+                Output::Persist { number, ops, through, .. } => {
+                    let ops: Vec<Op> = ops.into_iter().map(Sound::into_op).collect();
+                    persisted.push((number, ops, through));
+                }
                 other => self.take(index, other),
             }
         }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tombolo_identity::{AccountKey, DeviceKey, InviteKey};
 use tombolo_model::control::Kind;
-use tombolo_model::{Class, Control, ConversationId, DeviceId, Hlc, LogId, OpId};
+use tombolo_model::{Class, Control, ConversationId, DeviceId, Hlc, LogId, OpId, Sound};
 use tombolo_oplog::{Incoming, Log, NoFold, Open};
 use tombolo_proto::Fault;
 use tombolo_relay::{Config, Limits, Place, Relay};
@@ -166,7 +166,7 @@ impl Device {
             .map(|op| {
                 let is_control = op.header.class == Class::Control;
                 let control = op.body.as_ref().filter(|_| is_control).map(|body| Control::from_bytes(body).unwrap());
-                Incoming { op, control }
+                Incoming { op: Sound::check(op).unwrap(), control }
             })
             .collect();
         ops.sort_by_key(|incoming| incoming.op.header.hlc);
