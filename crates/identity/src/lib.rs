@@ -16,5 +16,5 @@ pub mod strict;
 pub use control::{check_certificate, check_control};
 pub use error::IdentityError;
 pub use key::{AccountKey, DeviceKey, InviteKey};
-pub use run::{Refused, Verified, sign_op, verify_batch, verify_run};
+pub use run::{Refused, Signed, Verified, sign_op, verify_batch, verify_run};
 pub use strict::Strict;

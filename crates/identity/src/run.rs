@@ -11,6 +11,7 @@ use crate::control::read_control;
 use crate::error::IdentityError;
 use crate::strict;
 use ed25519_dalek::VerifyingKey;
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use tombolo_model::control::Control;
@@ -70,34 +71,85 @@ pub fn verify_run(ops: &[Op], vouched_by: Option<&OpId>) -> Result<(), IdentityE
 /// has checked one: it vouches for an op at `seq`. It is asked only where nothing in the batch vouches.
 #[must_use]
 pub fn verify_batch(ops: Vec<Sound>, known: impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>) -> (Verified, Refused) {
-    let mut verdicts: Vec<Option<IdentityError>> = vec![None; ops.len()];
+    Signed::check(ops).judge(known)
+}
+
+/// Whether an op is taken, and what it says if it is a control op.
+type Verdict = Result<Option<Control>, IdentityError>;
+
+/// Ops whose signatures were checked: the part of [`verify_batch`] that takes long and asks nobody, so that it can be
+/// done on any thread.
+#[derive(Debug)]
+pub struct Signed {
+    ops: Vec<Sound>,
+    /// Whether each one's signature is its author's; `None` without one.
+    signed: Vec<Option<bool>>,
+    /// Unless it depends on what the caller holds.
+    verdicts: Option<Vec<Verdict>>,
+}
+
+impl Signed {
+    /// Checks the signatures.
+    #[must_use]
+    pub fn check(ops: Vec<Sound>) -> Self {
+        let mut signed = vec![None; ops.len()];
+        let mut key: Option<(DeviceId, Option<VerifyingKey>)> = None;
+        for at in by_log(&ops) {
+            let author = ops[at].header.author;
+            if ops[at].signature.is_some() && key.as_ref().is_none_or(|(of, _)| *of != author) {
+                key = Some((author, strict::public(&author.0)));
+            }
+            signed[at] = check_signature(&ops[at], key.as_ref().and_then(|(_, key)| key.as_ref()));
+        }
+        let asked = Cell::new(false);
+        let verdicts = judge(&ops, &signed, &|_, _, _| {
+            asked.set(true);
+            None
+        });
+        Self { ops, signed, verdicts: (!asked.get()).then_some(verdicts) }
+    }
+
+    /// The rest of [`verify_batch`].
+    #[must_use]
+    pub fn judge(self, known: impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>) -> (Verified, Refused) {
+        let Self { ops, signed, verdicts } = self;
+        let verdicts = verdicts.unwrap_or_else(|| judge(&ops, &signed, &known));
+        let (mut verified, mut refused) = (Vec::with_capacity(ops.len()), Vec::new());
+        for (op, verdict) in ops.into_iter().zip(verdicts) {
+            match verdict {
+                Ok(control) => verified.push((op, control)),
+                Err(error) => refused.push((op.id, error)),
+            }
+        }
+        (verified, refused)
+    }
+}
+
+/// Log by log with the highest seq first, so that whatever may vouch for an op is judged before it; copies with a
+/// signature first.
+fn by_log(ops: &[Sound]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ops.len()).collect();
-    // Highest seq first, so that whatever may vouch for an op is judged before it; copies with a signature first.
     order.sort_unstable_by_key(|at| {
         let op = &ops[*at];
         (op.header.author, op.header.log, Reverse(op.header.seq), op.signature.is_none(), *at)
     });
-    let mut key: Option<(DeviceId, Option<VerifyingKey>)> = None;
-    for group in order.chunk_by(|a, b| log_of(&ops[*a]) == log_of(&ops[*b])) {
-        let author = ops[group[0]].header.author;
-        if key.as_ref().is_none_or(|(of, _)| *of != author) {
-            key = Some((author, strict::public(&author.0)));
-        }
-        let key = key.as_ref().and_then(|(_, key)| key.as_ref());
-        judge_log(&ops, group, key, &known, &mut verdicts);
+    order
+}
+
+fn judge(
+    ops: &[Sound],
+    signed: &[Option<bool>],
+    known: &impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>,
+) -> Vec<Verdict> {
+    let mut errors: Vec<Option<IdentityError>> = vec![None; ops.len()];
+    for group in by_log(ops).chunk_by(|a, b| log_of(&ops[*a]) == log_of(&ops[*b])) {
+        judge_log(ops, group, signed, known, &mut errors);
     }
-    let (mut verified, mut refused) = (Vec::with_capacity(ops.len()), Vec::new());
-    for (op, verdict) in ops.into_iter().zip(verdicts) {
-        let judged = match verdict {
-            Some(error) => Err(error),
-            None => check_empty(&op).and_then(|()| read_control(&op)),
-        };
-        match judged {
-            Ok(control) => verified.push((op, control)),
-            Err(error) => refused.push((op.id, error)),
-        }
-    }
-    (verified, refused)
+    let verdict = |(op, error): (&Sound, Option<IdentityError>)| match error {
+        Some(error) => Err(error),
+        None => check_empty(op).and_then(|()| read_control(op)),
+    };
+    ops.iter().zip(errors).map(verdict).collect()
 }
 
 fn log_of(op: &Op) -> (&DeviceId, &LogId) {
@@ -108,9 +160,9 @@ fn log_of(op: &Op) -> (&DeviceId, &LogId) {
 fn judge_log(
     ops: &[Sound],
     group: &[usize],
-    key: Option<&VerifyingKey>,
+    signed: &[Option<bool>],
     known: &impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>,
-    verdicts: &mut [Option<IdentityError>],
+    errors: &mut [Option<IdentityError>],
 ) {
     // What authentic ops at seq + 1 name as their predecessor; whether there was one in this batch.
     let mut named: BTreeSet<OpId> = BTreeSet::new();
@@ -125,11 +177,11 @@ fn judge_log(
         let mut prevs: BTreeSet<OpId> = BTreeSet::new();
         for at in level {
             let op = &ops[*at];
-            let signed = check_signature(op, key);
+            let signed = signed[*at];
             let vouched = named.contains(&op.id)
                 || authentic.contains(&op.id)
                 || (signed != Some(true) && known(&first.author, &first.log, first.seq) == Some(op.id));
-            verdicts[*at] = match signed {
+            errors[*at] = match signed {
                 Some(true) => None,
                 Some(false) => Some(IdentityError::BadSignature),
                 None if vouched => None,

@@ -13,6 +13,7 @@ use crate::{Batch, Equivocation, Fold, LogError, State, reads, row};
 use core::fmt;
 use rusqlite::params;
 use rusqlite::types::Null;
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use tombolo_model::limit::{BRANCHES_PER_LOG_MAX, PENDING_PER_AUTHOR_MAX};
 use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId, Sound};
@@ -180,7 +181,7 @@ pub(crate) struct Via {
 impl Batch<'_> {
     pub(crate) fn append_all(
         &mut self,
-        ops: Vec<Incoming>,
+        ops: impl IntoIterator<Item: Borrow<Incoming>>,
         from: Option<&DeviceId>,
         now_ms: u64,
         fold: &mut dyn Fold,
@@ -191,9 +192,10 @@ impl Batch<'_> {
         };
         let mut run = Run::new(from.copied(), now_ms, fold);
         run.fold.begin();
-        for Incoming { op, control } in ops {
+        for incoming in ops {
+            let Incoming { op, control } = incoming.borrow();
             let via = Via { source, by_author: from == Some(&op.header.author) };
-            self.take(&op, control.as_ref(), via, &mut run)?;
+            self.take(op, control.as_ref(), via, &mut run)?;
             while let Some(conversation) = run.opened.pop_first() {
                 self.retry_strangers(conversation, &mut run)?;
             }

@@ -7,6 +7,7 @@
 use crate::append::{Appended, Incoming};
 use crate::cache::{Cache, Conversation, LogRow};
 use crate::{Cursor, Fold, LogError, Reader};
+use core::borrow::Borrow;
 use core::fmt;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tombolo_model::{ConversationId, DeviceId, LogId, RelayAddress};
@@ -57,7 +58,7 @@ impl<'a> Batch<'a> {
     /// [`LogError`] of SQLite or of the fold; the batch is lost then.
     pub fn append(
         &mut self,
-        ops: Vec<Incoming>,
+        ops: impl IntoIterator<Item: Borrow<Incoming>>,
         from: Option<&DeviceId>,
         now_ms: u64,
         fold: &mut dyn Fold,

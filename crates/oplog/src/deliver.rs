@@ -12,6 +12,8 @@ use crate::cache::{Known, LogRow};
 use crate::{Batch, LogError, State, reads, row};
 use rusqlite::{Transaction, params};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use tombolo_model::content::Content;
 use tombolo_model::{Class, Control, ConversationId, Hlc, Op, OpId};
 
 /// An op that becomes delivered.
@@ -35,11 +37,29 @@ pub struct Delivered<'a> {
     pub late_hint: bool,
 }
 
+/// Reads the body of an op; `None` when it cannot be read.
+pub type ReadBody = Arc<dyn Fn(&Op) -> Option<Content> + Send + Sync>;
+
+/// What ops say, in the order in which they come.
+pub type Opened = VecDeque<(OpId, Content)>;
+
 /// Whatever is computed from delivered ops, in the same transaction. The rows of `op` are current while it runs; those of
 /// `conversation`, `log`, `head` and `node` are written at the end of the batch.
 pub trait Fold {
     /// A run of deliveries begins: since the last one, its rows may have been taken back or changed by others.
     fn begin(&mut self) {}
+
+    /// What reads bodies, where this fold does: on any thread and ahead of their turn, since what a body says depends on
+    /// nothing else.
+    fn read_ahead(&self) -> Option<ReadBody> {
+        None
+    }
+
+    /// Takes what [`Fold::read_ahead`] made of ops that come next, in place of what it was given before. A help only: what
+    /// is not among it is read when its turn comes.
+    fn was_read(&mut self, contents: Opened) {
+        let _ = contents;
+    }
 
     /// Takes the next op in causal order.
     ///

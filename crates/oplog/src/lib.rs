@@ -41,7 +41,7 @@ pub use append::{Appended, Incoming, Reason, Refusal, Stored};
 pub use arrivals::{ArrivalQuery, Cursor, Peer, Proven, StoredSketch};
 pub use batch::Batch;
 pub use check::{Finding, Progress};
-pub use deliver::{Delivered, Fold, NoFold};
+pub use deliver::{Delivered, Fold, NoFold, Opened, ReadBody};
 pub use error::LogError;
 pub use migrate::{Component, Step, migrate};
 pub use open::{Log, Open, Reader};

@@ -5,7 +5,7 @@
 
 use crate::replica::Replica;
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_identity::verify_batch;
+use tombolo_identity::Signed;
 use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId, Sound};
 use tombolo_oplog::{Fold, Incoming, LogError, NoFold, Reason};
 use tombolo_proto::session::Now;
@@ -23,22 +23,33 @@ pub(crate) struct Checked {
     pub(crate) remember: bool,
 }
 
+/// Ops of a batch by conversation, with the **bytes** of their bodies: their signatures are checked, nothing else.
+pub(crate) type Parts = Vec<(ConversationId, u64, Signed)>;
+
+/// What needs neither log nor order, and most of the time that checking takes.
+pub(crate) fn signed(ops: Vec<Sound>) -> Parts {
+    let mut by_conversation: BTreeMap<ConversationId, Vec<Sound>> = BTreeMap::new();
+    for op in ops {
+        by_conversation.entry(op.conversation()).or_default().push(op);
+    }
+    let part = |(conversation, ops): (ConversationId, Vec<Sound>)| {
+        let bytes = ops.iter().map(|op| u64::from(op.header.body_len)).sum();
+        (conversation, bytes, Signed::check(ops))
+    };
+    by_conversation.into_iter().map(part).collect()
+}
+
 impl<F: Fold> Replica<F> {
-    /// Checks signatures, chains and access of what a peer brought. `members_only`: only members may bring anything.
+    /// Checks chains and access of what a peer brought. `members_only`: only members may bring anything.
     pub(crate) fn check(
         &mut self,
-        ops: Vec<Sound>,
+        parts: Parts,
         peer: &DeviceId,
         members_only: bool,
         now: Now,
     ) -> Result<Result<Checked, Fault>, LogError> {
-        let mut by_conversation: BTreeMap<ConversationId, Vec<Sound>> = BTreeMap::new();
-        for op in ops {
-            by_conversation.entry(op.conversation()).or_default().push(op);
-        }
         let mut checked = Checked::default();
-        for (conversation, ops) in by_conversation {
-            let bytes: u64 = ops.iter().map(|op| u64::from(op.header.body_len)).sum();
+        for (conversation, bytes, signed) in parts {
             let log = &self.log;
             let member = !members_only || log.is_member(&conversation, peer)?;
             if member {
@@ -53,7 +64,7 @@ impl<F: Fold> Replica<F> {
                 let next = log.run(&conversation, author, name, seq + 1, seq + 1, 1).ok()?;
                 next.first().map(|op| op.header.prev)
             };
-            let (verified, forged) = verify_batch(ops, known);
+            let (verified, forged) = signed.judge(known);
             if let Some((id, error)) = forged.first() {
                 return Ok(Err(Fault::Forged(format!("{} ({error})", id.short()))));
             }

@@ -9,6 +9,7 @@
 //! Read [`Replica`] first, then `view` (what a session may ask of the log).
 
 mod admit;
+mod ahead;
 mod marks;
 mod replica;
 mod scope;

@@ -4,7 +4,8 @@
 //! of it in one transaction and then lets the sessions acknowledge, so that a burst costs one sync of the disk. An error
 //! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
 
-use crate::admit::to_refusal;
+use crate::admit::{Checked, signed, to_refusal};
+use crate::ahead::{self, Ahead};
 use crate::marks::Marks;
 use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
@@ -130,6 +131,17 @@ struct Queued {
     ops: Vec<Sound>,
     through: Option<tombolo_proto::Cursor>,
 }
+
+/// What became of a batch: connection, number, tool, what was stored and refused of each conversation, and who gained
+/// access to which.
+type StoredBatch = (
+    ConnId,
+    u64,
+    Tool,
+    BTreeMap<ConversationId, Vec<OpId>>,
+    BTreeMap<ConversationId, Refusal>,
+    Vec<(ConversationId, DeviceId)>,
+);
 
 /// A log and its sessions.
 pub struct Replica<F: Fold> {
@@ -525,31 +537,50 @@ impl<F: Fold> Replica<F> {
         Ok(self.queued.len())
     }
 
-    fn flush_once(&mut self, queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
+    fn flush_once(&mut self, mut queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
+        let ops = queued.iter().map(|queued| queued.ops.len()).sum();
+        let batches = queued.iter_mut().map(|queued| std::mem::take(&mut queued.ops)).collect();
         let mut checked = Vec::new();
-        for mut queued in queued {
+        for (queued, parts) in queued.into_iter().zip(ahead::map(ops, batches, signed)) {
             // What came behind the op for which a session was ended is not looked at.
             if self.conns.get(&queued.conn).is_none_or(|conn| conn.session.is_over()) {
                 continue;
             }
             let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
-            match self.check(std::mem::take(&mut queued.ops), &queued.peer, members_only, now)? {
+            match self.check(parts, &queued.peer, members_only, now)? {
                 Ok(parts) => checked.push((queued, parts)),
                 Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
             }
         }
+        let batches = checked.iter().flat_map(|(_, parts)| &parts.ops).map(|(_, ops, _)| ops.as_slice()).collect();
+        let stored = Ahead::during(self.fold.read_ahead(), batches, |ahead| self.store(&checked, ahead, now));
+        self.fold.was_read(oplog::Opened::new());
+        self.after_commit(stored?, now);
+        Ok(())
+    }
+
+    /// Stores what was checked in one transaction.
+    fn store(
+        &mut self,
+        checked: &[(Queued, Checked)],
+        ahead: &Ahead<'_>,
+        now: Now,
+    ) -> Result<Vec<StoredBatch>, LogError> {
         let mut results = Vec::new();
         // Who shares what changes by control ops alone.
         let controls = checked
             .iter()
             .flat_map(|(_, parts)| &parts.ops)
             .any(|(_, ops, _)| ops.iter().any(|incoming| incoming.op.header.class == Class::Control));
+        let mut at = 0;
         let mut batch = self.log.batch()?;
         for (queued, parts) in checked {
             let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
-            let mut refused: BTreeMap<ConversationId, Refusal> = parts.refused;
+            let mut refused = parts.refused.clone();
             let mut granted = Vec::new();
-            for (conversation, ops, vouchers) in parts.ops {
+            for (conversation, ops, vouchers) in &parts.ops {
+                self.fold.was_read(ahead.take(at));
+                at += 1;
                 let appended = batch.append(ops, Some(&queued.peer), now.wall_ms, &mut self.fold)?;
                 let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } =
                     appended;
@@ -557,7 +588,7 @@ impl<F: Fold> Replica<F> {
                     stored.entry(op.conversation).or_default().push(op.id);
                 }
                 let streamed = queued.through.is_some();
-                let member = parts.members.contains(&conversation);
+                let member = parts.members.contains(conversation);
                 for refusal in not_taken {
                     let unknown = refusal.reason == Reason::UnknownAuthor;
                     if unknown && stored.values().flatten().any(|id| *id == refusal.id) {
@@ -566,18 +597,18 @@ impl<F: Fold> Replica<F> {
                     // An op that waits for what authorises it. A search knows no order: that may come in the next batch.
                     // It waits uncounted, so the proofs tell whether it came.
                     if unknown && member && !streamed {
-                        refused.entry(conversation).or_insert(Refusal::Waits);
+                        refused.entry(*conversation).or_insert(Refusal::Waits);
                         continue;
                     }
                     // That nobody knows the author is the consequence; why it may not join is what it wants to know.
-                    let said = refused.entry(conversation).or_insert(Refusal::NotHere);
+                    let said = refused.entry(*conversation).or_insert(Refusal::NotHere);
                     if matches!(*said, Refusal::NotHere | Refusal::Waits) {
                         *said = to_refusal(&refusal.reason, member);
                     }
                 }
                 granted.extend(access);
                 if !vouchers.is_empty() {
-                    batch.put_vouchers(&conversation, vouchers)?;
+                    batch.put_vouchers(conversation, vouchers.clone())?;
                 }
                 for found in equivocations {
                     let event = Event::Equivocation { conversation: found.conversation, author: found.author };
@@ -598,23 +629,10 @@ impl<F: Fold> Replica<F> {
         if controls {
             self.memory.forget_shared();
         }
-        self.after_commit(results, now);
-        Ok(())
+        Ok(results)
     }
 
-    #[allow(clippy::type_complexity, reason = "the parts of one batch's outcome, used once")]
-    fn after_commit(
-        &mut self,
-        results: Vec<(
-            ConnId,
-            u64,
-            Tool,
-            BTreeMap<ConversationId, Vec<OpId>>,
-            BTreeMap<ConversationId, Refusal>,
-            Vec<(ConversationId, DeviceId)>,
-        )>,
-        now: Now,
-    ) {
+    fn after_commit(&mut self, results: Vec<StoredBatch>, now: Now) {
         let mut grew = false;
         let mut all_granted = Vec::new();
         // A newcomer's own session is told what it may see before its batch is acknowledged, so that it is not told that

@@ -12,12 +12,13 @@ use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use tombolo_model::content::{Content, Imported};
 use tombolo_model::{Class, ConversationId, DeviceId, Hlc, Op, OpId};
-use tombolo_oplog::{Delivered, Fold, LogError, Reader};
+use tombolo_oplog::{Delivered, Fold, LogError, Opened, ReadBody, Reader};
 
 /// Opens sealed bodies. The client gives one in; this crate holds no keys.
-pub trait Opener: Send {
+pub trait Opener: Send + Sync {
     /// What an op of class content says; `None` when it cannot be read (yet): no body, no key, or not as any version
     /// writes it.
     fn open(&self, op: &Op) -> Option<Content>;
@@ -25,9 +26,11 @@ pub trait Opener: Send {
 
 /// Folds delivered ops into the tables of the views.
 pub struct Views {
-    opener: Box<dyn Opener>,
+    opener: Arc<dyn Opener>,
     own: DeviceId,
     now_ms: u64,
+    /// What was read ahead. Gone when its op is delivered, or the next is given in.
+    opened: Opened,
     /// Seen frontiers by number of the conversation, as far as they were looked up since [`Fold::begin`].
     seen: BTreeMap<i64, Option<(i64, OpId)>>,
 }
@@ -75,7 +78,7 @@ impl Views {
     /// Views of the device `own`.
     #[must_use]
     pub fn new(opener: Box<dyn Opener>, own: DeviceId) -> Self {
-        Self { opener, own, now_ms: 0, seen: BTreeMap::new() }
+        Self { opener: opener.into(), own, now_ms: 0, opened: Opened::new(), seen: BTreeMap::new() }
     }
 
     /// Sets the wall clock (**milliseconds** since 1970) that late messages get as the time at which they came. To be
@@ -93,7 +96,16 @@ impl Views {
     /// What an op says; `None` when it cannot be read.
     #[must_use]
     pub fn open(&self, op: &Op) -> Option<Content> {
-        if op.header.class == Class::Content && op.body.is_some() { self.opener.open(op) } else { None }
+        open(&*self.opener, op)
+    }
+
+    /// The same, once, from what was read ahead.
+    fn take(&mut self, op: &Op) -> Option<Content> {
+        // Nearly always the first one.
+        match self.opened.iter().position(|(id, _)| *id == op.id) {
+            Some(at) => self.opened.remove(at).map(|(_, content)| content),
+            None => self.open(op),
+        }
     }
 
     /// Where an op stands in display order, so that an id can be used as a cursor. `None` when it is not held.
@@ -156,7 +168,7 @@ impl Views {
         if op.header.class != Class::Content {
             return Ok(());
         }
-        match self.open(op) {
+        match self.take(op) {
             Some(Content::Text(text)) => {
                 self.put_message(tx, op, numbers, (KIND_TEXT, &text), mark)?;
                 if let Mark::Judge { written: true } = mark {
@@ -250,6 +262,15 @@ impl Fold for Views {
         self.seen.clear();
     }
 
+    fn read_ahead(&self) -> Option<ReadBody> {
+        let opener = Arc::clone(&self.opener);
+        Some(Arc::new(move |op| open(&*opener, op)))
+    }
+
+    fn was_read(&mut self, contents: Opened) {
+        self.opened = contents;
+    }
+
     fn deliver(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
         self.fold(tx, delivered.op, Numbers::of(delivered), Mark::Judge { written: delivered.own })
     }
@@ -257,6 +278,10 @@ impl Fold for Views {
     fn body(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
         self.fold_again(tx, delivered.op, Numbers::of(delivered))
     }
+}
+
+fn open(opener: &dyn Opener, op: &Op) -> Option<Content> {
+    if op.header.class == Class::Content && op.body.is_some() { opener.open(op) } else { None }
 }
 
 /// Notes that this person has been shown the places from `from` to `to`, both included: the seen frontier rises to `to`

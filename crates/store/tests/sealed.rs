@@ -3,7 +3,7 @@
 use crate::world::{Group, NOW_MS, OWN, Store, device, line};
 use std::sync::atomic::Ordering;
 use tombolo_model::content::Content;
-use tombolo_oplog::Incoming;
+use tombolo_oplog::{Fold as _, Incoming};
 use tombolo_store::{MessageKind, Section, title, unread};
 
 fn reopen(store: &mut Store, group: &Group) -> usize {
@@ -93,4 +93,20 @@ fn nonsense_in_a_body_is_a_sealed_row_and_no_error() {
     store.take(&[Incoming { op, control: None }]);
     assert_eq!(store.all(&group.conversation)[0].kind, MessageKind::Sealed);
     store.assert_rebuilt_equals_live();
+}
+
+#[test]
+fn what_was_read_ahead_is_not_read_again() {
+    let mut group = Group::new(1);
+    let mut store = Store::of(&group);
+    // Only what is given in can be shown.
+    store.has_key.store(false, Ordering::Relaxed);
+    let (first, second) = (group.text(1, 50, "text"), group.text(1, 60, "text"));
+    let ahead = Content::Text("read ahead".into());
+    store.views.was_read([(first.op.id, ahead)].into());
+    store.take(&[first]);
+    store.take(&[second]);
+    let shown = store.all(&group.conversation);
+    let kinds: Vec<_> = shown.iter().map(|message| (message.kind, message.text.as_str())).collect();
+    assert_eq!(kinds, [(MessageKind::Text, "read ahead"), (MessageKind::Sealed, "")]);
 }

@@ -169,6 +169,32 @@ fn what_lies_queued_behind_a_forgery_is_not_stored() {
     before.is_still_that_of(&stage.relay, PEER_MARKS, "all in all");
 }
 
+/// So many that signatures are checked by two threads, some of them behind the forgery before it is judged.
+#[test]
+fn of_many_batches_those_before_a_forgery_are_stored_and_none_behind_it() {
+    let mut stage = Stage::new(1);
+    let mut mallory = stage.mallory();
+    let mut peer = stage.meet(MALLORY);
+    let before = stage.ops();
+    for number in 0..6 {
+        let mut ops: Vec<Op> = (0..100).map(|_| mallory.say(WALL_MS)).collect();
+        if number == 3 {
+            ops[98].signature.as_mut().unwrap().0[40] ^= 1;
+            // Every 32nd and the last of a run travel with theirs: the run ends here.
+            ops.truncate(99);
+        }
+        let frame = peer.next_batch(&ops, Tool::Heights).to_bytes();
+        stage.relay.receive(peer.conn, &frame, now(40));
+    }
+    let told = peer::drain(&mut stage.relay, peer.conn, now(40));
+    assert_eq!(told.code(), Some("op_forged"));
+    assert_eq!(stage.ops(), before + 300);
+    let log = stage.relay.log();
+    let heights = log.heights(&stage.conversation).unwrap();
+    let height = heights.iter().find(|height| height.author == key(MALLORY).id()).unwrap();
+    assert_eq!(height.max, 301, "the join and three batches");
+}
+
 #[test]
 fn a_forgery_costs_only_the_one_who_brought_it() {
     let mut stage = Stage::new(2);
