@@ -120,7 +120,7 @@ fn what_is_said_to_be_listed_must_be() {
         batch.rebuild(&script.conversation).unwrap();
         batch.commit().unwrap();
         assert_eq!(failing(&store), BTreeSet::new(), "{sql}");
-        assert_eq!(store.log.op(&script.conversation, &newest.id).unwrap().as_ref(), Some(newest));
+        assert_eq!(store.log.op(&script.conversation, &newest.id).unwrap().as_ref(), Some(&**newest));
     }
 }
 
