@@ -109,6 +109,18 @@ impl Signed {
         Self { ops, signed, verdicts: (!asked.get()).then_some(verdicts) }
     }
 
+    /// The ops, as they were given.
+    #[must_use]
+    pub fn ops(&self) -> &[Sound] {
+        &self.ops
+    }
+
+    /// Whether the rest asks what the caller holds.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.verdicts.is_none()
+    }
+
     /// The rest of [`verify_batch`].
     #[must_use]
     pub fn judge(self, known: impl Fn(&DeviceId, &LogId, u64) -> Option<OpId>) -> (Verified, Refused) {

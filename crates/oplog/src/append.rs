@@ -313,8 +313,10 @@ impl Batch<'_> {
         self.record_conflicts(op, &log, &place, run)?;
         let key = (n, header.author, header.log);
         let log_n = log.n;
+        if !std::mem::replace(&mut log.dirty, true) {
+            self.cache.dirty_logs.push(key);
+        }
         self.cache.logs.insert(key, log);
-        self.cache.dirty_logs.insert(key);
 
         if state != State::Delivered {
             let mut statement = conn.prepare_cached(

@@ -34,7 +34,7 @@ pub(crate) struct Cache {
     pub(crate) logs: BTreeMap<(i64, DeviceId, LogId), LogRow>,
     /// Which of the two above differ from their rows.
     pub(crate) dirty_conversations: BTreeSet<ConversationId>,
-    pub(crate) dirty_logs: BTreeSet<(i64, DeviceId, LogId)>,
+    pub(crate) dirty_logs: Vec<(i64, DeviceId, LogId)>,
     pub(crate) recent: Recent,
     pub(crate) pages: Pages,
     pub(crate) fresh: Fresh,
@@ -90,8 +90,9 @@ impl Cache {
             None => *self.vouchers.insert(voucher::any(conn)?),
         };
         for key in std::mem::take(&mut self.dirty_logs) {
-            if let Some(log) = self.logs.get(&key) {
+            if let Some(log) = self.logs.get_mut(&key) {
                 log.flush(conn)?;
+                log.dirty = false;
                 if any_voucher {
                     voucher::prune(conn, key.0, &key.1, &key.2, log.contiguous)?;
                 }
@@ -227,6 +228,8 @@ pub(crate) struct LogRow {
     pub(crate) branches: u64,
     /// Whether this store has it open for writing.
     pub(crate) open: bool,
+    /// Among the cache's dirty ones.
+    pub(crate) dirty: bool,
 }
 
 impl LogRow {
@@ -250,6 +253,7 @@ impl LogRow {
             branched: row.get(6)?,
             branches: row::number(row, 7)?,
             open: row.get(8)?,
+            dirty: false,
         }))
     }
 
@@ -272,6 +276,7 @@ impl LogRow {
             branched: false,
             branches: 0,
             open: false,
+            dirty: false,
         })
     }
 

@@ -134,7 +134,7 @@ impl Batch<'_> {
         Ok(readiness)
     }
 
-    /// Gives a delivered op to the fold and moves the heads.
+    /// Gives a delivered op to the fold and moves the heads, of a conversation that counts as changed already.
     pub(crate) fn deliver(
         &mut self,
         op: &Op,
@@ -153,7 +153,6 @@ impl Batch<'_> {
         }
         entry.heads.insert(op.id, op.header.hlc);
         let n = entry.n;
-        self.cache.dirty_conversations.insert(conversation);
         let delivered = Delivered { op, conversation, n, log, arrival, control, own, late_hint };
         run.fold.deliver(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
         run.out.delivered += 1;

@@ -7,7 +7,7 @@ use crate::replica::Replica;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_identity::Signed;
 use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId, Sound};
-use tombolo_oplog::{Fold, Incoming, LogError, NoFold, Reason};
+use tombolo_oplog::{Batch, Fold, Incoming, LogError, NoFold, Reader, Reason};
 use tombolo_proto::session::Now;
 use tombolo_proto::{Fault, Refusal};
 
@@ -39,8 +39,115 @@ pub(crate) fn signed(ops: Vec<Sound>) -> Parts {
     by_conversation.into_iter().map(part).collect()
 }
 
+/// What is decided of a batch before its signatures are known to be right: all its conversations are open to the peer.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// Conversations that the gate does not let in now.
+    refused: BTreeMap<ConversationId, Refusal>,
+    members: BTreeSet<ConversationId>,
+}
+
+/// Whether judging ops asks the log: for what vouches for them, or whether headers without bodies are known.
+fn asks_log(signed: &Signed) -> bool {
+    signed.asks() || signed.ops().iter().any(|op| op.body.is_none())
+}
+
+/// Judges chains. `log`: `None` where it would not be asked.
+fn judge(
+    conversation: &ConversationId,
+    signed: Signed,
+    member: bool,
+    log: Option<&Reader>,
+) -> Result<Vec<(Sound, Option<Control>)>, Fault> {
+    // An op that this replica holds and whose `prev` it is vouches for it. Not for strangers: whether it does would tell
+    // them what is here.
+    let known = |author: &DeviceId, name: &tombolo_model::LogId, seq: u64| {
+        let next = log.filter(|_| member)?.run(conversation, author, name, seq + 1, seq + 1, 1).ok()?;
+        next.first().map(|op| op.header.prev)
+    };
+    let (verified, forged) = signed.judge(known);
+    match forged.first() {
+        Some((id, error)) => Err(Fault::Forged(format!("{} ({error})", id.short()))),
+        None => Ok(verified),
+    }
+}
+
+/// Headers without their bodies travel only to vouch for ops before them: they are told from what is to be stored.
+fn apart(
+    conversation: &ConversationId,
+    verified: Vec<(Sound, Option<Control>)>,
+    log: Option<&Reader>,
+) -> Result<(Vec<Incoming>, Vec<Op>), LogError> {
+    let mut incoming = Vec::with_capacity(verified.len());
+    let mut vouchers = Vec::new();
+    for (op, control) in verified {
+        let known = || log.map_or(Ok(false), |log| log.has(conversation, &op.id));
+        if op.body.is_some() || known()? {
+            incoming.push(Incoming { op, control });
+        } else {
+            vouchers.push(op.into_op());
+        }
+    }
+    Ok((incoming, vouchers))
+}
+
+impl Admitted {
+    /// What is left of the batch, judged while others of its transaction are stored already.
+    pub(crate) fn judge(self, parts: Parts, batch: &mut Batch<'_>) -> Result<Result<Checked, Fault>, LogError> {
+        let Self { refused, members } = self;
+        let mut checked = Checked { refused, remember: true, ..Checked::default() };
+        for (conversation, _, signed) in parts {
+            let log = if asks_log(&signed) { Some(batch.reads()?) } else { None };
+            let verified = match judge(&conversation, signed, members.contains(&conversation), log) {
+                Ok(verified) => verified,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            if !checked.refused.contains_key(&conversation) {
+                let (incoming, vouchers) = apart(&conversation, verified, log)?;
+                checked.ops.push((conversation, incoming, vouchers));
+            }
+        }
+        checked.members = members;
+        Ok(Ok(checked))
+    }
+}
+
 impl<F: Fold> Replica<F> {
-    /// Checks chains and access of what a peer brought. `members_only`: only members may bring anything.
+    /// Whether a peer may bring ops of a conversation whatever they are.
+    pub(crate) fn is_open(
+        &self,
+        conversation: &ConversationId,
+        peer: &DeviceId,
+        members_only: bool,
+    ) -> Result<bool, LogError> {
+        if members_only {
+            self.log.is_member(conversation, peer)
+        } else {
+            Ok(self.log.conversation(conversation)?.is_some())
+        }
+    }
+
+    /// Asks the gate about ops of conversations that are open to the peer.
+    pub(crate) fn admit(&mut self, ops: &[Sound], peer: &DeviceId) -> Admitted {
+        let mut bytes: BTreeMap<ConversationId, u64> = BTreeMap::new();
+        for of_one in ops.chunk_by(|a, b| a.conversation() == b.conversation()) {
+            *bytes.entry(of_one[0].conversation()).or_default() +=
+                of_one.iter().map(|op| u64::from(op.header.body_len)).sum::<u64>();
+        }
+        let mut admitted = Admitted::default();
+        for (conversation, bytes) in bytes {
+            admitted.members.insert(conversation);
+            if let Some(gate) = &mut self.gate
+                && let Err(refusal) = gate.admit(&self.log, peer, &conversation, bytes)
+            {
+                admitted.refused.insert(conversation, refusal);
+            }
+        }
+        admitted
+    }
+
+    /// Checks chains and access of what a peer brought, some of it of conversations that are not open to it yet.
+    /// `members_only`: only members may bring anything.
     pub(crate) fn check(
         &mut self,
         parts: Parts,
@@ -50,24 +157,14 @@ impl<F: Fold> Replica<F> {
     ) -> Result<Result<Checked, Fault>, LogError> {
         let mut checked = Checked::default();
         for (conversation, bytes, signed) in parts {
-            let log = &self.log;
-            let member = !members_only || log.is_member(&conversation, peer)?;
+            let member = !members_only || self.log.is_member(&conversation, peer)?;
             if member {
                 checked.members.insert(conversation);
             }
-            // An op that this replica holds and whose `prev` it is vouches for it. Not for strangers: whether it does
-            // would tell them what is here.
-            let known = |author: &DeviceId, name: &tombolo_model::LogId, seq: u64| {
-                if !member {
-                    return None;
-                }
-                let next = log.run(&conversation, author, name, seq + 1, seq + 1, 1).ok()?;
-                next.first().map(|op| op.header.prev)
+            let verified = match judge(&conversation, signed, member, Some(&self.log)) {
+                Ok(verified) => verified,
+                Err(fault) => return Ok(Err(fault)),
             };
-            let (verified, forged) = signed.judge(known);
-            if let Some((id, error)) = forged.first() {
-                return Ok(Err(Fault::Forged(format!("{} ({error})", id.short()))));
-            }
             if !self.may_bring(&conversation, &verified, peer, members_only)? {
                 checked.refused.insert(conversation, Refusal::NotHere);
                 continue;
@@ -78,19 +175,9 @@ impl<F: Fold> Replica<F> {
                 checked.refused.insert(conversation, refusal);
                 continue;
             }
-            let mut incoming = Vec::with_capacity(verified.len());
-            let mut vouchers = Vec::new();
-            for (op, control) in verified {
-                // Headers without their bodies travel only to vouch for ops before them.
-                if op.body.is_some() || self.log.has(&conversation, &op.id)? {
-                    incoming.push(Incoming { op, control });
-                } else {
-                    vouchers.push(op.into_op());
-                }
-            }
-            let newcomer = if members_only { *peer } else { self.key.id() };
-            let open = if members_only { member } else { self.log.conversation(&conversation)?.is_some() };
-            if !open {
+            let (mut incoming, vouchers) = apart(&conversation, verified, Some(&self.log))?;
+            if !self.is_open(&conversation, peer, members_only)? {
+                let newcomer = if members_only { *peer } else { self.key.id() };
                 match self.let_in(&conversation, &incoming, peer, &newcomer, now)? {
                     // A join by an ended invitation is taken once another one has let its author in. Left out, it would
                     // be a hole, and the op before it could not be vouched for when it is passed on.

@@ -4,8 +4,8 @@
 //! of it in one transaction and then lets the sessions acknowledge, so that a burst costs one sync of the disk. An error
 //! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
 
-use crate::admit::{Checked, signed, to_refusal};
-use crate::ahead::{self, Ahead};
+use crate::admit::{Admitted, Checked, signed, to_refusal};
+use crate::ahead::Ahead;
 use crate::marks::Marks;
 use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
@@ -132,16 +132,25 @@ struct Queued {
     through: Option<tombolo_proto::Cursor>,
 }
 
-/// What became of a batch: connection, number, tool, what was stored and refused of each conversation, and who gained
-/// access to which.
-type StoredBatch = (
-    ConnId,
-    u64,
-    Tool,
-    BTreeMap<ConversationId, Vec<OpId>>,
-    BTreeMap<ConversationId, Refusal>,
-    Vec<(ConversationId, DeviceId)>,
-);
+/// What became of a batch.
+struct StoredBatch {
+    conn: ConnId,
+    number: u64,
+    tool: Tool,
+    stored: BTreeMap<ConversationId, Vec<OpId>>,
+    refused: BTreeMap<ConversationId, Refusal>,
+    /// Who gained access to what.
+    granted: Vec<(ConversationId, DeviceId)>,
+    /// Control ops were among them.
+    controls: bool,
+}
+
+/// What changes with a batch besides the log.
+struct Beside<'a, F> {
+    fold: &'a mut F,
+    marks: &'a mut Marks,
+    out: &'a mut VecDeque<Output>,
+}
 
 /// A log and its sessions.
 pub struct Replica<F: Fold> {
@@ -510,137 +519,128 @@ impl<F: Fold> Replica<F> {
     /// [`LogError`]: nothing of it was stored or acknowledged; final for this object.
     pub fn flush(&mut self, now: Now) -> Result<(), LogError> {
         while !self.queued.is_empty() {
-            let together = self.judged_together()?;
-            let queued = self.queued.drain(..together).collect();
-            self.flush_once(queued, now)?;
+            let open = self.open_batches()?;
+            if open == 0 {
+                let queued = self.queued.remove(0);
+                self.flush_closed(queued, now)?;
+            } else {
+                let queued = self.queued.drain(..open).collect();
+                self.flush_open(queued, now)?;
+            }
         }
         Ok(())
     }
 
     /// How many of the queued batches can be judged by what is stored now: up to the first whose peer may not bring ops of
     /// one of its conversations yet. That one may found or open it, so it goes alone, before those behind it are judged.
-    fn judged_together(&self) -> Result<usize, LogError> {
+    fn open_batches(&self) -> Result<usize, LogError> {
+        let _held = self.log.hold();
         for (index, queued) in self.queued.iter().enumerate() {
-            let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
-            let conversations: BTreeSet<ConversationId> = queued.ops.iter().map(|op| op.conversation()).collect();
-            for conversation in conversations {
-                let open = if members_only {
-                    self.log.is_member(&conversation, &queued.peer)?
-                } else {
-                    self.log.conversation(&conversation)?.is_some()
-                };
-                if !open {
-                    return Ok(index.max(1));
+            let mut conversations: Vec<ConversationId> = queued.ops.iter().map(|op| op.conversation()).collect();
+            conversations.dedup();
+            for conversation in BTreeSet::from_iter(conversations) {
+                if !self.is_open(&conversation, &queued.peer, self.members_only(queued.conn))? {
+                    return Ok(index);
                 }
             }
         }
         Ok(self.queued.len())
     }
 
-    fn flush_once(&mut self, mut queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
-        let ops = queued.iter().map(|queued| queued.ops.len()).sum();
-        let batches = queued.iter_mut().map(|queued| std::mem::take(&mut queued.ops)).collect();
-        let mut checked = Vec::new();
-        for (queued, parts) in queued.into_iter().zip(ahead::map(ops, batches, signed)) {
-            // What came behind the op for which a session was ended is not looked at.
-            if self.conns.get(&queued.conn).is_none_or(|conn| conn.session.is_over()) {
-                continue;
-            }
-            let members_only = self.conns.get(&queued.conn).is_none_or(|conn| conn.scope == Scope::Members);
-            match self.check(parts, &queued.peer, members_only, now)? {
-                Ok(parts) => checked.push((queued, parts)),
-                Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
+    fn members_only(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|conn| conn.scope == Scope::Members)
+    }
+
+    /// What came behind the op for which a session was ended is not looked at.
+    fn is_over(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|conn| conn.session.is_over())
+    }
+
+    /// Stores one batch that may found or open a conversation.
+    fn flush_closed(&mut self, mut queued: Queued, now: Now) -> Result<(), LogError> {
+        if self.is_over(queued.conn) {
+            return Ok(());
+        }
+        let parts = signed(std::mem::take(&mut queued.ops));
+        match self.check(parts, &queued.peer, self.members_only(queued.conn), now)? {
+            Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
+            Ok(checked) => {
+                let mut batch = self.log.batch()?;
+                let beside = Beside { fold: &mut self.fold, marks: &mut self.marks, out: &mut self.out };
+                let stored = append(&mut batch, &queued, checked, beside, now)?;
+                store_beside(&mut batch, &mut self.marks, &self.memory)?;
+                batch.commit()?;
+                self.after_commit(vec![stored], Vec::new(), now);
             }
         }
-        let batches = checked.iter().flat_map(|(_, parts)| &parts.ops).map(|(_, ops, _)| ops.as_slice()).collect();
-        let stored = Ahead::during(self.fold.read_ahead(), batches, |ahead| self.store(&checked, ahead, now));
-        self.fold.was_read(oplog::Opened::new());
-        self.after_commit(stored?, now);
         Ok(())
     }
 
-    /// Stores what was checked in one transaction.
-    fn store(
-        &mut self,
-        checked: &[(Queued, Checked)],
-        ahead: &Ahead<'_>,
-        now: Now,
-    ) -> Result<Vec<StoredBatch>, LogError> {
-        let mut results = Vec::new();
-        // Who shares what changes by control ops alone.
-        let controls = checked
-            .iter()
-            .flat_map(|(_, parts)| &parts.ops)
-            .any(|(_, ops, _)| ops.iter().any(|incoming| incoming.op.header.class == Class::Control));
-        let mut at = 0;
-        let mut batch = self.log.batch()?;
-        for (queued, parts) in checked {
-            let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
-            let mut refused = parts.refused.clone();
-            let mut granted = Vec::new();
-            for (conversation, ops, vouchers) in &parts.ops {
-                self.fold.was_read(ahead.take(at));
-                at += 1;
-                let appended = batch.append(ops, Some(&queued.peer), now.wall_ms, &mut self.fold)?;
-                let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } =
-                    appended;
-                for op in new {
-                    stored.entry(op.conversation).or_default().push(op.id);
-                }
-                let streamed = queued.through.is_some();
-                let member = parts.members.contains(conversation);
-                for refusal in not_taken {
-                    let unknown = refusal.reason == Reason::UnknownAuthor;
-                    if unknown && stored.values().flatten().any(|id| *id == refusal.id) {
-                        continue;
-                    }
-                    // An op that waits for what authorises it. A search knows no order: that may come in the next batch.
-                    // It waits uncounted, so the proofs tell whether it came.
-                    if unknown && member && !streamed {
-                        refused.entry(*conversation).or_insert(Refusal::Waits);
-                        continue;
-                    }
-                    // That nobody knows the author is the consequence; why it may not join is what it wants to know.
-                    let said = refused.entry(*conversation).or_insert(Refusal::NotHere);
-                    if matches!(*said, Refusal::NotHere | Refusal::Waits) {
-                        *said = to_refusal(&refusal.reason, member);
-                    }
-                }
-                granted.extend(access);
-                if !vouchers.is_empty() {
-                    batch.put_vouchers(conversation, vouchers.clone())?;
-                }
-                for found in equivocations {
-                    let event = Event::Equivocation { conversation: found.conversation, author: found.author };
-                    self.out.push_back(Output::Event(event));
-                }
-                if tail_lost {
-                    self.out.push_back(Output::Event(Event::TailLost));
-                }
-            }
-            if let Some(cursor) = queued.through.filter(|_| parts.remember) {
-                self.marks.read(queued.peer, to_oplog(cursor));
-            }
-            results.push((queued.conn, queued.number, queued.tool, stored, refused, granted));
+    /// Stores batches of conversations that are open to those who bring them.
+    fn flush_open(&mut self, mut queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
+        queued.retain(|queued| !self.is_over(queued.conn));
+        if queued.is_empty() {
+            return Ok(());
         }
-        store_beside(&mut batch, &mut self.marks, &self.memory)?;
-        batch.commit()?;
-        self.marks_since_ms = None;
-        if controls {
-            self.memory.forget_shared();
+        let mut batches = Vec::with_capacity(queued.len());
+        let mut admitted = Vec::with_capacity(queued.len());
+        for queued in &mut queued {
+            let ops = std::mem::take(&mut queued.ops);
+            admitted.push(self.admit(&ops, &queued.peer));
+            batches.push(ops);
         }
-        Ok(results)
+        let read = self.fold.read_ahead();
+        let (stored, failed) =
+            Ahead::during(read, batches, |ahead| self.store(queued.into_iter().zip(admitted), ahead, now))?;
+        self.after_commit(stored, failed, now);
+        Ok(())
     }
 
-    fn after_commit(&mut self, results: Vec<StoredBatch>, now: Now) {
+    /// Judges and stores batches in one transaction; sessions that brought a forgery are named.
+    #[allow(clippy::type_complexity, reason = "the two outcomes, used once")]
+    fn store(
+        &mut self,
+        batches: impl Iterator<Item = (Queued, Admitted)>,
+        ahead: &Ahead,
+        now: Now,
+    ) -> Result<(Vec<StoredBatch>, Vec<(ConnId, Fault)>), LogError> {
+        let (mut results, mut failed) = (Vec::new(), Vec::<(ConnId, Fault)>::new());
+        let mut batch = self.log.batch()?;
+        for (at, (queued, admitted)) in batches.enumerate() {
+            let (parts, opened) = ahead.take(at);
+            if failed.iter().any(|(conn, _)| *conn == queued.conn) {
+                continue;
+            }
+            match admitted.judge(parts, &mut batch)? {
+                Err(fault) => failed.push((queued.conn, fault)),
+                Ok(checked) => {
+                    self.fold.was_read(opened);
+                    let beside = Beside { fold: &mut self.fold, marks: &mut self.marks, out: &mut self.out };
+                    results.push(append(&mut batch, &queued, checked, beside, now)?);
+                }
+            }
+        }
+        self.fold.was_read(oplog::Opened::new());
+        store_beside(&mut batch, &mut self.marks, &self.memory)?;
+        batch.commit()?;
+        Ok((results, failed))
+    }
+
+    /// Tells sessions what is on the disk now, those that brought a forgery first that they are over.
+    fn after_commit(&mut self, results: Vec<StoredBatch>, failed: Vec<(ConnId, Fault)>, now: Now) {
+        self.marks_since_ms = None;
+        // Who shares what changes by control ops alone. A newcomer's own session is told what it may see before its batch
+        // is acknowledged, so that it is not told that all was sent: every step begins with that.
+        if results.iter().any(|stored| stored.controls) {
+            self.memory.forget_shared();
+        }
+        for (conn, fault) in failed {
+            self.step(conn, Input::Fail(fault), now);
+        }
         let mut grew = false;
         let mut all_granted = Vec::new();
-        // A newcomer's own session is told what it may see before its batch is acknowledged, so that it is not told that
-        // all was sent: every step begins with that.
-        for (.., granted) in &results {
-            all_granted.extend(granted.iter().copied());
-        }
-        for (conn, number, tool, stored, refused, _) in results {
+        for StoredBatch { conn, number, tool, stored, refused, granted, .. } in results {
+            all_granted.extend(granted);
             grew |= !stored.is_empty();
             let count = stored.values().map(Vec::len).sum::<usize>() as u64;
             for (conversation, ids) in stored {
@@ -678,6 +678,64 @@ impl Fleeting {
         self.0.push_back(hash);
         true
     }
+}
+
+/// Stores what was judged of one batch in the transaction that is open.
+fn append<F: Fold>(
+    batch: &mut oplog::Batch<'_>,
+    queued: &Queued,
+    checked: Checked,
+    beside: Beside<'_, F>,
+    now: Now,
+) -> Result<StoredBatch, LogError> {
+    let Beside { fold, marks, out } = beside;
+    let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
+    let Checked { ops, mut refused, members, remember } = checked;
+    let mut granted = Vec::new();
+    let mut controls = false;
+    for (conversation, ops, vouchers) in ops {
+        controls |= ops.iter().any(|incoming| incoming.op.header.class == Class::Control);
+        let appended = batch.append(&ops, Some(&queued.peer), now.wall_ms, fold)?;
+        let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } = appended;
+        for of_one in new.chunk_by(|a, b| a.conversation == b.conversation) {
+            stored.entry(of_one[0].conversation).or_default().extend(of_one.iter().map(|op| op.id));
+        }
+        let streamed = queued.through.is_some();
+        let member = members.contains(&conversation);
+        for refusal in not_taken {
+            let unknown = refusal.reason == Reason::UnknownAuthor;
+            if unknown && stored.values().flatten().any(|id| *id == refusal.id) {
+                continue;
+            }
+            // An op that waits for what authorises it. A search knows no order: that may come in the next batch. It waits
+            // uncounted, so the proofs tell whether it came.
+            if unknown && member && !streamed {
+                refused.entry(conversation).or_insert(Refusal::Waits);
+                continue;
+            }
+            // That nobody knows the author is the consequence; why it may not join is what it wants to know.
+            let said = refused.entry(conversation).or_insert(Refusal::NotHere);
+            if matches!(*said, Refusal::NotHere | Refusal::Waits) {
+                *said = to_refusal(&refusal.reason, member);
+            }
+        }
+        granted.extend(access);
+        if !vouchers.is_empty() {
+            batch.put_vouchers(&conversation, vouchers)?;
+        }
+        for found in equivocations {
+            let event = Event::Equivocation { conversation: found.conversation, author: found.author };
+            out.push_back(Output::Event(event));
+        }
+        if tail_lost {
+            out.push_back(Output::Event(Event::TailLost));
+        }
+    }
+    if let Some(cursor) = queued.through.filter(|_| remember) {
+        marks.read(queued.peer, to_oplog(cursor));
+    }
+    let Queued { conn, number, tool, .. } = *queued;
+    Ok(StoredBatch { conn, number, tool, stored, refused, granted, controls })
 }
 
 /// Marks and sketches ride in a transaction that is being committed anyway.
