@@ -147,21 +147,31 @@ pub struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Proof(pub [u8; 32]);
 
+/// **Bytes** that are hashed at a time, about.
+const PIECE_BYTES: usize = 16 * 1024;
+
 impl Proof {
     /// Hashes what is held of each log; `held` must be sorted by (author, log).
     #[must_use]
     pub fn of<'a>(held: impl Iterator<Item = &'a Held>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 proof");
+        // In large pieces: of those several chunks are hashed at once.
+        let mut piece = Vec::new();
         for log in held {
-            hasher.update(&log.author.0);
-            hasher.update(&log.log.0);
-            hasher.update(&(log.intervals.len() as u64).to_be_bytes());
+            piece.extend_from_slice(&log.author.0);
+            piece.extend_from_slice(&log.log.0);
+            piece.extend_from_slice(&(log.intervals.len() as u64).to_be_bytes());
             for (first, last, tip) in &log.intervals {
-                hasher.update(&first.to_be_bytes());
-                hasher.update(&last.to_be_bytes());
-                hasher.update(&tip.0);
+                piece.extend_from_slice(&first.to_be_bytes());
+                piece.extend_from_slice(&last.to_be_bytes());
+                piece.extend_from_slice(&tip.0);
+                if piece.len() >= PIECE_BYTES {
+                    hasher.update(&piece);
+                    piece.clear();
+                }
             }
         }
+        hasher.update(&piece);
         Self(*hasher.finalize().as_bytes())
     }
 

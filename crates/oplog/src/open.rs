@@ -7,16 +7,14 @@
 
 use crate::cache::Cache;
 use crate::migrate::{self, APPLICATION_ID, Component};
+use crate::proof::Proofs;
 use crate::{Batch, LogError, schema};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tombolo_model::ConversationId;
-use tombolo_model::digest::Proof;
 
 /// How long a connection waits for another process's lock before it says [`LogError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_millis(5_000);
@@ -61,8 +59,8 @@ pub struct Reader {
     conn: Connection,
     incarnation: u64,
     poisoned: Cell<bool>,
-    /// Proofs by conversation, valid for the `(last arrival, ops)` beside them.
-    pub(crate) proofs: RefCell<BTreeMap<ConversationId, (u64, u64, Proof)>>,
+    /// Proofs that were asked for before.
+    pub(crate) proofs: RefCell<Proofs>,
 }
 
 impl Reader {

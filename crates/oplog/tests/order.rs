@@ -4,8 +4,9 @@ use crate::oracle::Oracle;
 use crate::world::{Draft, NOW_MS, Remember, Script, Store, certificate, device};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use tombolo_model::digest::Proof;
 use tombolo_model::{Class, Control, Hlc, Key, OpId};
-use tombolo_oplog::{Incoming, State};
+use tombolo_oplog::{Incoming, NoFold, State};
 
 /// One thing that someone writes. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -236,6 +237,12 @@ pub fn assert_is(store: &Store, script: &Script, oracle: &Oracle) {
     store.assert_healthy();
 }
 
+/// What is remembered since the last proof is what is there.
+fn assert_proof(store: &Store, script: &Script) {
+    let held = store.log.held(&script.conversation).unwrap();
+    assert_eq!(store.log.proof(&script.conversation).unwrap(), Proof::of(held.iter()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
@@ -253,6 +260,7 @@ proptest! {
             let ops = shuffled(&script.written, seed);
             for chunk in ops.chunks(cut) {
                 store.append_with(chunk, Some(250), NOW_MS, &mut fold);
+                assert_proof(&store, &script);
             }
             // Once more from the start: everything stored is known, nothing moves.
             let again = store.append_with(&ops, Some(250), NOW_MS, &mut fold);
@@ -287,6 +295,39 @@ proptest! {
         prop_assert_eq!(&nodes[0], &nodes[1], "the tree shows no order of arrival");
         oracle.states.clear();
     }
+}
+
+/// What a batch has brought that was given up is in no proof, nor is what a repair has dropped.
+#[test]
+fn a_proof_forgets_what_was_given_up() {
+    let mut script = Script::new(1);
+    script.invite(1, 7, 3, 0);
+    script.join(2, 2, 7, &[]);
+    let mut store = Store::new();
+    store.take(&script.written);
+    assert_proof(&store, &script);
+    let before = store.log.proof(&script.conversation).unwrap();
+    let first = script.text(1, &[], "given up");
+    let mut batch = store.log.batch().unwrap();
+    batch.append(vec![first.clone()], Some(&device(250)), NOW_MS, &mut NoFold).unwrap();
+    assert_ne!(batch.reads().unwrap().proof(&script.conversation).unwrap(), before);
+    drop(batch);
+    assert_eq!(store.log.proof(&script.conversation).unwrap(), before);
+    let second = script.text(2, &[], "kept");
+    store.take(&[second]);
+    assert_proof(&store, &script);
+    store.take(&[first]);
+    assert_proof(&store, &script);
+    let mut store = store.tamper("UPDATE op SET body = x'00' WHERE arrival = (SELECT max(arrival) FROM op)");
+    assert_proof(&store, &script);
+    let damaged = store.log.damaged().unwrap();
+    let mut batch = store.log.batch().unwrap();
+    batch.drop_damaged(&damaged).unwrap();
+    batch.commit().unwrap();
+    assert_proof(&store, &script);
+    let third = script.text(2, &[], "after the repair");
+    store.take(&[third]);
+    assert_proof(&store, &script);
 }
 
 /// The steps above reach every state and every kind of evidence; else the property would say little.
