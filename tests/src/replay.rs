@@ -8,8 +8,9 @@ pub mod channel;
 
 use crate::sim::machine::Machine;
 use flate2::read::GzDecoder;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tombolo_client::{ConversationId, Node, OpId};
 use tombolo_model::RelayAddress;
 use tombolo_replica::{Link, Now, Scope, Tools};
@@ -98,4 +99,49 @@ pub fn shown(machine: &mut Machine, conversation: &ConversationId) -> Result<(Ve
 #[must_use]
 pub fn now(mono_ms: u64, t: u64) -> Now {
     Now { mono_ms, wall_ms: t * 1_000 }
+}
+
+/// Says on standard error how far a replay is: on a terminal in one line that is written over, elsewhere (the log of a
+/// build) a line a minute.
+#[derive(Debug)]
+pub struct Meter {
+    began: Instant,
+    shown: Option<Instant>,
+    terminal: bool,
+}
+
+impl Meter {
+    /// A meter that has said nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { began: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// `done` of `of` are done; said now and then only. `totals` may be long.
+    pub fn show(&mut self, done: usize, of: usize, what: &str, totals: &dyn Fn() -> String) {
+        let every = if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(60) };
+        if self.shown.unwrap_or(self.began).elapsed() < every {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let line = format!("{what} {done} of {of}, {} s; {}", self.began.elapsed().as_secs(), totals());
+        if self.terminal {
+            eprint!("\r\x1b[K{line}");
+        } else {
+            eprintln!("  {line}");
+        }
+    }
+
+    /// Clears the line.
+    pub fn clear(&mut self) {
+        if self.terminal && self.shown.take().is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self::new()
+    }
 }

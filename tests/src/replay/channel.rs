@@ -2,15 +2,16 @@
 //! when it wrote it, offline too; a relay stands in the middle.
 //!
 //! A device that is offline is closed, as a program would be. What travels is carried at least once a minute of the
-//! recording and whenever somebody comes or goes.
+//! recording and whenever somebody comes or goes. In the end everybody comes online once more, and is compared as it
+//! leaves for good: nobody writes any more, so its disk, which lies in memory, can go.
 
-use super::{URL, device, links, node, now, recording, shown};
+use super::{Meter, URL, device, links, node, now, recording, shown};
 use crate::sim::machine::{Body, Machine};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 use tombolo_client::{ConversationId, Kind};
-use tombolo_replica::{ConnId, Event, Output};
+use tombolo_replica::{ConnId, Event, Now, Output};
 use tombolo_seal::Invitation;
 use tombolo_testkit::rng::Rng;
 
@@ -18,12 +19,16 @@ use tombolo_testkit::rng::Rng;
 const CI_EVENTS: usize = 2_500;
 /// **Seconds** of the recording between two carries.
 const CARRY_S: u64 = 60;
+/// **Milliseconds** of the recording between two ticks of a machine for which nothing is due.
+const TICK_MS: u64 = 1_000;
 
 struct Star {
     relay: Machine,
     people: Vec<Machine>,
     names: BTreeMap<String, usize>,
     online: BTreeMap<usize, ConnId>,
+    /// Who wrote since it was last online.
+    owing: BTreeSet<usize>,
     place: Option<(ConversationId, Invitation)>,
     rng: Rng,
     draw: Rng,
@@ -54,6 +59,7 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
         people: Vec::new(),
         names: BTreeMap::new(),
         online: BTreeMap::new(),
+        owing: BTreeSet::new(),
         place: None,
         rng,
         draw,
@@ -65,8 +71,10 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
         sent: 0,
         offline: 0,
     };
+    let mut meter = Meter::new();
     let mut carried = 0;
-    for line in &recording.lines[..part] {
+    for (index, line) in recording.lines[..part].iter().enumerate() {
+        meter.show(index, part, "events", &|| star.totals());
         let t = line["t"].as_u64().ok_or("an event without `t`")?;
         star.t = star.t.max(t);
         if star.t >= carried + CARRY_S {
@@ -82,7 +90,8 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
         }
     }
     star.carry()?;
-    let (ops, late) = star.end()?;
+    let (ops, late) = star.end(&mut meter)?;
+    meter.clear();
     println!(
         "channel from {}{}",
         recording.from.display(),
@@ -105,6 +114,17 @@ pub fn run(folder: Option<&Path>, ci: bool) -> Result<u64, String> {
 }
 
 impl Star {
+    fn totals(&self) -> String {
+        format!(
+            "{} devices, {} online, messages {}, sync sessions {}, bytes {}",
+            self.people.len(),
+            self.online.len(),
+            self.sent,
+            self.sessions,
+            self.bytes
+        )
+    }
+
     fn person(&mut self, name: &str) -> Result<usize, String> {
         if let Some(index) = self.names.get(name) {
             return Ok(*index);
@@ -125,6 +145,7 @@ impl Star {
             }
         }
         machine.stop()?;
+        self.owing.insert(index);
         self.people.push(machine);
         self.names.insert(name.to_owned(), index);
         Ok(index)
@@ -148,6 +169,7 @@ impl Star {
         self.mono_ms += 10;
         let conn = ConnId(self.sessions);
         self.online.insert(who, conn);
+        self.owing.remove(&who);
         let [mut dialling, answering] = links(&mut self.draw, true);
         dialling.initiator = true;
         let now = now(self.mono_ms, self.t);
@@ -180,6 +202,7 @@ impl Star {
         self.sent += 1;
         if offline {
             self.offline += 1;
+            self.owing.insert(who);
             self.people[who].stop()?;
         }
         Ok(())
@@ -191,13 +214,9 @@ impl Star {
         let now = now(self.mono_ms, self.t);
         let conns: BTreeMap<ConnId, usize> = self.online.iter().map(|(who, conn)| (*conn, *who)).collect();
         let text = |error: tombolo_oplog::LogError| error.to_string();
-        if let Some(body) = &mut self.relay.body {
-            body.tick(now).map_err(text)?;
-        }
+        tick(&mut self.relay, now)?;
         for who in self.online.keys() {
-            if let Some(body) = &mut self.people[*who].body {
-                body.tick(now).map_err(text)?;
-            }
+            tick(&mut self.people[*who], now)?;
         }
         loop {
             let mut moved = false;
@@ -225,30 +244,30 @@ impl Star {
     }
 
     /// Everybody comes online once more; then all hold the same set and show the same order.
-    fn end(&mut self) -> Result<(u64, u64), String> {
+    fn end(&mut self, meter: &mut Meter) -> Result<(u64, u64), String> {
         let place = self.place()?;
         let online: Vec<usize> = self.online.keys().copied().collect();
         for who in online {
             self.leave(who)?;
         }
-        // First all bring what they wrote offline, then all fetch.
-        for _ in 0..2 {
-            for who in 0..self.people.len() {
-                self.join(who)?;
-                self.carry()?;
-                self.leave(who)?;
-            }
+        // First those who wrote offline bring that. What others should have brought, and did not, is now too late: it
+        // is missing below.
+        for who in std::mem::take(&mut self.owing) {
+            self.join(who)?;
+            self.leave(who)?;
         }
+        // Then all fetch. Nobody writes any more, so what each holds and shows now stays so.
         let mut first = None;
         let mut late = 0;
-        let mut ops = 0;
         for who in 0..self.people.len() {
+            meter.show(who, self.people.len(), "online once more: devices", &|| self.totals());
+            self.join(who)?;
+            self.leave(who)?;
             self.wake(who)?;
             let machine = &mut self.people[who];
             let digest = node(machine)?.digest(Some(place)).map_err(|error| error.to_string())?;
             let (order, came_late) = shown(machine, &place)?;
             late += came_late;
-            ops = digest.first().map_or(0, |row| row.ops);
             if order.len() as u64 != self.sent {
                 return Err(format!("{} shows {} of {} messages", machine.name, order.len(), self.sent));
             }
@@ -261,9 +280,27 @@ impl Star {
                 Some(_) => {}
             }
             machine.stop()?;
+            machine.replace_disk(None);
         }
-        Ok((ops, late))
+        let Some((digest, _)) = first else { return Err("nobody was there".into()) };
+        let row = digest.first().ok_or("d0 does not have the channel")?;
+        let relay = self.relay.body.as_ref().ok_or("the relay is down")?.log();
+        if relay.proof(&place).map_err(|error| error.to_string())?.0 != row.digest {
+            return Err("the relay holds something else than the devices".into());
+        }
+        Ok((row.ops, late))
     }
+}
+
+/// Ticks a machine as programs do: when something is due, and every few seconds.
+fn tick(machine: &mut Machine, now: Now) -> Result<(), String> {
+    let Some(body) = &mut machine.body else { return Ok(()) };
+    let due = body.deadline_ms().is_some_and(|due_ms| due_ms <= now.mono_ms);
+    if due || machine.tick_ms <= now.wall_ms {
+        machine.tick_ms = now.wall_ms + TICK_MS;
+        body.tick(now).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Hands on what a node wants sent. Returns whether there was anything.
