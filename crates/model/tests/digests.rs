@@ -136,3 +136,27 @@ fn an_xor_fingerprint_is_forged_by_elimination_and_a_sum_is_not() {
     let own: Vec<OpId> = chosen.iter().map(|number| OpId(id(*number))).collect();
     assert_ne!(sum(&own).fingerprint(), sum(&[OpId(target)]).fingerprint());
 }
+
+/// However many logs there are, the bytes that are hashed are those of PROTOCOL.md, one after the other.
+#[test]
+fn a_proof_over_many_logs_hashes_the_same_bytes() {
+    for logs in [0_u64, 1, 150, 186, 187, 600, 2_000] {
+        let held: Vec<Held> = (0..logs)
+            .map(|number| {
+                let mut author = [7; 32];
+                author[..8].copy_from_slice(&number.to_be_bytes());
+                let many = if number % 97 == 5 { 400 } else { 1 };
+                let intervals = (0..many).map(|at| (2 * at + 1, 2 * at + 1, OpId([at as u8; 32]))).collect();
+                Held { author: DeviceId(author), log: LogId(number.to_le_bytes()), intervals }
+            })
+            .collect();
+        let mut plain = blake3::Hasher::new_derive_key("tombolo 1 proof");
+        for log in &held {
+            plain.update(&log.author.0).update(&log.log.0).update(&(log.intervals.len() as u64).to_be_bytes());
+            for (first, last, tip) in &log.intervals {
+                plain.update(&first.to_be_bytes()).update(&last.to_be_bytes()).update(&tip.0);
+            }
+        }
+        assert_eq!(Proof::of(held.iter()).0, *plain.finalize().as_bytes(), "{logs} logs");
+    }
+}
