@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: fuzzing with cargo-fuzz, which needs a nightly compiler.
 //!
-//! Ordinary tests replay the corpus; this is for finding new inputs. The targets are in `tests/fuzz`.
+//! Ordinary tests replay the corpus; this is for finding new inputs, which go to `fuzz-corpus` in the target folder. The
+//! targets are in `tests/fuzz`.
 
 use std::process::Command;
 
@@ -55,9 +56,14 @@ impl Fuzz {
             None => self.all(place)?,
         };
         for target in targets {
-            let mut command = nightly(place, &["fuzz", "run", "--fuzz-dir", "tests/fuzz", &target, "--"]);
-            command.arg(format!("-max_total_time={}", self.seconds));
+            // New inputs go to the first folder. They are thousands; what is worth keeping is chosen by hand.
+            let found = place.target.join("fuzz-corpus").join(&target);
+            std::fs::create_dir_all(&found).map_err(|e| format!("cannot make {}: {e}", found.display()))?;
+            let mut command = nightly(place, &["fuzz", "run", "--fuzz-dir", "tests/fuzz", &target]);
+            command.arg(&found).arg(dir.join("corpus").join(&target));
+            command.arg("--").arg(format!("-max_total_time={}", self.seconds));
             suite::finish(command)?;
+            println!("new inputs are in {}", found.display());
         }
         Ok(())
     }
