@@ -2,14 +2,16 @@
 //!
 //! Responsible for: feeding sessions, checking what they bring (signatures through `identity`), storing it in one
 //! transaction for all of them, acknowledging only afterwards, pushing what is new, writing own ops, remembering how far
-//! each peer is. Not responsible for: sockets, threads, clocks (the shells `client` and `relay`), reading bodies (the
+//! each peer is. Not responsible for: sockets, clocks (the shells `client` and `relay`), reading bodies (the
 //! `Fold` that a client brings), what a relay refuses beyond access (its [`Gate`]).
 //!
 //! Everything is synchronous and driven by arguments: the simulated world and the binaries run this same code.
-//! Read [`Replica`] first, then `view` (what a session may ask of the log).
+//! Read [`Replica`] first, then `flush` (what becomes durable, and when), `admit` (who may bring what), `view` (what a
+//! session may ask of the log).
 
 mod admit;
 mod ahead;
+mod flush;
 mod marks;
 mod replica;
 mod scope;

@@ -4,16 +4,14 @@
 //! of it in one transaction and then lets the sessions acknowledge, so that a burst costs one sync of the disk. An error
 //! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
 
-use crate::admit::{Admitted, Checked, signed, to_refusal};
-use crate::ahead::Ahead;
 use crate::marks::Marks;
 use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use tombolo_identity::{DeviceKey, Strict};
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, OpId, Sound};
-use tombolo_oplog::{self as oplog, Appended, Fold, Log, LogError, Reason};
+use tombolo_model::{BodyHash, ConversationId, DeviceId, OpId, Sound};
+use tombolo_oplog::{self as oplog, Fold, Log, LogError};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
 
@@ -115,41 +113,22 @@ pub struct ConnState {
     pub over: bool,
 }
 
-struct Conn {
-    session: Session,
-    scope: Scope,
+pub(crate) struct Conn {
+    pub(crate) session: Session,
+    pub(crate) scope: Scope,
     unproven: Option<Vec<ConversationId>>,
     /// What it shared at its last step.
     shared: Shared,
 }
 
-struct Queued {
-    conn: ConnId,
-    peer: DeviceId,
-    number: u64,
-    tool: Tool,
-    ops: Vec<Sound>,
-    through: Option<tombolo_proto::Cursor>,
-}
-
-/// What became of a batch.
-struct StoredBatch {
-    conn: ConnId,
-    number: u64,
-    tool: Tool,
-    stored: BTreeMap<ConversationId, Vec<OpId>>,
-    refused: BTreeMap<ConversationId, Refusal>,
-    /// Who gained access to what.
-    granted: Vec<(ConversationId, DeviceId)>,
-    /// Control ops were among them.
-    controls: bool,
-}
-
-/// What changes with a batch besides the log.
-struct Beside<'a, F> {
-    fold: &'a mut F,
-    marks: &'a mut Marks,
-    out: &'a mut VecDeque<Output>,
+/// A batch that a session wants stored.
+pub(crate) struct Queued {
+    pub(crate) conn: ConnId,
+    pub(crate) peer: DeviceId,
+    pub(crate) number: u64,
+    pub(crate) tool: Tool,
+    pub(crate) ops: Vec<Sound>,
+    pub(crate) through: Option<tombolo_proto::Cursor>,
 }
 
 /// A log and its sessions.
@@ -158,10 +137,10 @@ pub struct Replica<F: Fold> {
     pub(crate) key: DeviceKey,
     pub(crate) fold: F,
     pub(crate) gate: Option<Box<dyn Gate>>,
-    conns: BTreeMap<ConnId, Conn>,
-    queued: Vec<Queued>,
+    pub(crate) conns: BTreeMap<ConnId, Conn>,
+    pub(crate) queued: Vec<Queued>,
     pub(crate) marks: Marks,
-    marks_since_ms: Option<u64>,
+    pub(crate) marks_since_ms: Option<u64>,
     pub(crate) memory: Memory,
     fleeting: Fleeting,
     pub(crate) out: VecDeque<Output>,
@@ -387,7 +366,7 @@ impl<F: Fold> Replica<F> {
     }
 
     /// Feeds one session, which is told first what has come into its scope.
-    fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
+    pub(crate) fn step(&mut self, id: ConnId, input: Input<'_>, now: Now) {
         for conversation in self.came_into_scope(id) {
             self.feed(id, Input::Granted(conversation), now);
         }
@@ -512,151 +491,6 @@ impl<F: Fold> Replica<F> {
             self.step(id, Input::Changed, now);
         }
     }
-
-    /// Stores everything that sessions have queued in one transaction, then lets them acknowledge and pass it on.
-    ///
-    /// # Errors
-    /// [`LogError`]: nothing of it was stored or acknowledged; final for this object.
-    pub fn flush(&mut self, now: Now) -> Result<(), LogError> {
-        while !self.queued.is_empty() {
-            let open = self.open_batches()?;
-            if open == 0 {
-                let queued = self.queued.remove(0);
-                self.flush_closed(queued, now)?;
-            } else {
-                let queued = self.queued.drain(..open).collect();
-                self.flush_open(queued, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How many of the queued batches can be judged by what is stored now: up to the first whose peer may not bring ops of
-    /// one of its conversations yet. That one may found or open it, so it goes alone, before those behind it are judged.
-    fn open_batches(&self) -> Result<usize, LogError> {
-        let _held = self.log.hold();
-        for (index, queued) in self.queued.iter().enumerate() {
-            let mut conversations: Vec<ConversationId> = queued.ops.iter().map(|op| op.conversation()).collect();
-            conversations.dedup();
-            for conversation in BTreeSet::from_iter(conversations) {
-                if !self.is_open(&conversation, &queued.peer, self.members_only(queued.conn))? {
-                    return Ok(index);
-                }
-            }
-        }
-        Ok(self.queued.len())
-    }
-
-    fn members_only(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_none_or(|conn| conn.scope == Scope::Members)
-    }
-
-    /// What came behind the op for which a session was ended is not looked at.
-    fn is_over(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_none_or(|conn| conn.session.is_over())
-    }
-
-    /// Stores one batch that may found or open a conversation.
-    fn flush_closed(&mut self, mut queued: Queued, now: Now) -> Result<(), LogError> {
-        if self.is_over(queued.conn) {
-            return Ok(());
-        }
-        let parts = signed(std::mem::take(&mut queued.ops));
-        match self.check(parts, &queued.peer, self.members_only(queued.conn), now)? {
-            Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
-            Ok(checked) => {
-                let mut batch = self.log.batch()?;
-                let beside = Beside { fold: &mut self.fold, marks: &mut self.marks, out: &mut self.out };
-                let stored = append(&mut batch, &queued, checked, beside, now)?;
-                store_beside(&mut batch, &mut self.marks, &self.memory)?;
-                batch.commit()?;
-                self.after_commit(vec![stored], Vec::new(), now);
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores batches of conversations that are open to those who bring them.
-    fn flush_open(&mut self, mut queued: Vec<Queued>, now: Now) -> Result<(), LogError> {
-        queued.retain(|queued| !self.is_over(queued.conn));
-        if queued.is_empty() {
-            return Ok(());
-        }
-        let mut batches = Vec::with_capacity(queued.len());
-        let mut admitted = Vec::with_capacity(queued.len());
-        for queued in &mut queued {
-            let ops = std::mem::take(&mut queued.ops);
-            admitted.push(self.admit(&ops, &queued.peer));
-            batches.push(ops);
-        }
-        let read = self.fold.read_ahead();
-        let (stored, failed) =
-            Ahead::during(read, batches, |ahead| self.store(queued.into_iter().zip(admitted), ahead, now))?;
-        self.after_commit(stored, failed, now);
-        Ok(())
-    }
-
-    /// Judges and stores batches in one transaction; sessions that brought a forgery are named.
-    #[allow(clippy::type_complexity, reason = "the two outcomes, used once")]
-    fn store(
-        &mut self,
-        batches: impl Iterator<Item = (Queued, Admitted)>,
-        ahead: &Ahead,
-        now: Now,
-    ) -> Result<(Vec<StoredBatch>, Vec<(ConnId, Fault)>), LogError> {
-        let (mut results, mut failed) = (Vec::new(), Vec::<(ConnId, Fault)>::new());
-        let mut batch = self.log.batch()?;
-        for (at, (queued, admitted)) in batches.enumerate() {
-            let (parts, opened) = ahead.take(at);
-            if failed.iter().any(|(conn, _)| *conn == queued.conn) {
-                continue;
-            }
-            match admitted.judge(parts, &mut batch)? {
-                Err(fault) => failed.push((queued.conn, fault)),
-                Ok(checked) => {
-                    self.fold.was_read(opened);
-                    let beside = Beside { fold: &mut self.fold, marks: &mut self.marks, out: &mut self.out };
-                    results.push(append(&mut batch, &queued, checked, beside, now)?);
-                }
-            }
-        }
-        self.fold.was_read(oplog::Opened::new());
-        store_beside(&mut batch, &mut self.marks, &self.memory)?;
-        batch.commit()?;
-        Ok((results, failed))
-    }
-
-    /// Tells sessions what is on the disk now, those that brought a forgery first that they are over.
-    fn after_commit(&mut self, results: Vec<StoredBatch>, failed: Vec<(ConnId, Fault)>, now: Now) {
-        self.marks_since_ms = None;
-        // Who shares what changes by control ops alone. A newcomer's own session is told what it may see before its batch
-        // is acknowledged, so that it is not told that all was sent: every step begins with that.
-        if results.iter().any(|stored| stored.controls) {
-            self.memory.forget_shared();
-        }
-        for (conn, fault) in failed {
-            self.step(conn, Input::Fail(fault), now);
-        }
-        let mut grew = false;
-        let mut all_granted = Vec::new();
-        for StoredBatch { conn, number, tool, stored, refused, granted, .. } in results {
-            all_granted.extend(granted);
-            grew |= !stored.is_empty();
-            let count = stored.values().map(Vec::len).sum::<usize>() as u64;
-            for (conversation, ids) in stored {
-                let event = Event::Stored { conn: Some(conn), conversation, ids, tool: Some(tool) };
-                self.out.push_back(Output::Event(event));
-            }
-            let refused = refused.into_iter().collect();
-            self.step(conn, Input::Persisted { number, stored: count, refused }, now);
-        }
-        for (conversation, device) in all_granted {
-            self.out.push_back(Output::Event(Event::Granted { conversation, device }));
-        }
-        if grew {
-            self.changed(now);
-        }
-    }
 }
 
 /// Fleeting payloads that went through lately; they are sealed with fresh random bytes, so equal ones are the same one.
@@ -680,66 +514,8 @@ impl Fleeting {
     }
 }
 
-/// Stores what was judged of one batch in the transaction that is open.
-fn append<F: Fold>(
-    batch: &mut oplog::Batch<'_>,
-    queued: &Queued,
-    checked: Checked,
-    beside: Beside<'_, F>,
-    now: Now,
-) -> Result<StoredBatch, LogError> {
-    let Beside { fold, marks, out } = beside;
-    let mut stored: BTreeMap<ConversationId, Vec<OpId>> = BTreeMap::new();
-    let Checked { ops, mut refused, members, remember } = checked;
-    let mut granted = Vec::new();
-    let mut controls = false;
-    for (conversation, ops, vouchers) in ops {
-        controls |= ops.iter().any(|incoming| incoming.op.header.class == Class::Control);
-        let appended = batch.append(&ops, Some(&queued.peer), now.wall_ms, fold)?;
-        let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } = appended;
-        for of_one in new.chunk_by(|a, b| a.conversation == b.conversation) {
-            stored.entry(of_one[0].conversation).or_default().extend(of_one.iter().map(|op| op.id));
-        }
-        let streamed = queued.through.is_some();
-        let member = members.contains(&conversation);
-        for refusal in not_taken {
-            let unknown = refusal.reason == Reason::UnknownAuthor;
-            if unknown && stored.values().flatten().any(|id| *id == refusal.id) {
-                continue;
-            }
-            // An op that waits for what authorises it. A search knows no order: that may come in the next batch. It waits
-            // uncounted, so the proofs tell whether it came.
-            if unknown && member && !streamed {
-                refused.entry(conversation).or_insert(Refusal::Waits);
-                continue;
-            }
-            // That nobody knows the author is the consequence; why it may not join is what it wants to know.
-            let said = refused.entry(conversation).or_insert(Refusal::NotHere);
-            if matches!(*said, Refusal::NotHere | Refusal::Waits) {
-                *said = to_refusal(&refusal.reason, member);
-            }
-        }
-        granted.extend(access);
-        if !vouchers.is_empty() {
-            batch.put_vouchers(&conversation, vouchers)?;
-        }
-        for found in equivocations {
-            let event = Event::Equivocation { conversation: found.conversation, author: found.author };
-            out.push_back(Output::Event(event));
-        }
-        if tail_lost {
-            out.push_back(Output::Event(Event::TailLost));
-        }
-    }
-    if let Some(cursor) = queued.through.filter(|_| remember) {
-        marks.read(queued.peer, to_oplog(cursor));
-    }
-    let Queued { conn, number, tool, .. } = *queued;
-    Ok(StoredBatch { conn, number, tool, stored, refused, granted, controls })
-}
-
 /// Marks and sketches ride in a transaction that is being committed anyway.
-fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory) -> Result<(), LogError> {
+pub(crate) fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory) -> Result<(), LogError> {
     marks.store(batch)?;
     for (conversation, kept) in memory.sketches.borrow_mut().iter_mut().filter(|(_, kept)| kept.dirty) {
         batch.put_sketch(conversation, &kept.sketch.to_bytes(), &kept.estimator.to_bytes(), kept.through)?;
@@ -748,6 +524,6 @@ fn store_beside(batch: &mut oplog::Batch<'_>, marks: &mut Marks, memory: &Memory
     Ok(())
 }
 
-fn to_oplog(cursor: tombolo_proto::Cursor) -> oplog::Cursor {
+pub(crate) fn to_oplog(cursor: tombolo_proto::Cursor) -> oplog::Cursor {
     oplog::Cursor { incarnation: cursor.incarnation, position: cursor.position, chain: cursor.chain }
 }
