@@ -18,6 +18,7 @@ pub(crate) struct World<'a> {
     binaries: &'a Binaries,
     folder: PathBuf,
     rng: Rng,
+    paces: [Pace; 3],
     people: [Person; 2],
     relay: Option<RelayProcess>,
     address: String,
@@ -28,6 +29,34 @@ pub(crate) struct World<'a> {
     imported: BTreeSet<String>,
     serial: u64,
     tally: Tally,
+}
+
+/// What is killed.
+#[derive(Clone, Copy)]
+enum What {
+    Send,
+    Sync,
+    Import,
+}
+
+/// How long something lasts on this machine, as kills have told: a kill that came too late was too long in coming. Two
+/// of three hit once this is known.
+#[derive(Clone, Copy)]
+struct Pace {
+    most_us: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { most_us: 30_000 }
+    }
+}
+
+impl Pace {
+    fn learn(&mut self, hit: bool) {
+        let most_us = if hit { self.most_us * 9 / 8 } else { self.most_us * 4 / 5 };
+        self.most_us = most_us.clamp(1_000, 250_000);
+    }
 }
 
 impl<'a> World<'a> {
@@ -48,6 +77,7 @@ impl<'a> World<'a> {
             binaries,
             folder: path.to_owned(),
             rng,
+            paces: [Pace::default(); 3],
             people,
             relay: Some(relay),
             address,
@@ -72,10 +102,17 @@ impl<'a> World<'a> {
         Ok(tally)
     }
 
-    /// 5 to 60 ms, and now and then as long as an exchange takes.
-    fn delay(&mut self) -> Duration {
-        let most = if self.rng.chance(300) { 250 } else { 60 };
-        Duration::from_micros(self.rng.range(5_000..most * 1_000))
+    /// Up to about as long as what is to be killed lasts on this machine.
+    fn delay(&mut self, what: What) -> Duration {
+        let most_us = self.paces[what as usize].most_us;
+        Duration::from_micros(self.rng.range(200..most_us))
+    }
+
+    fn kill(&mut self, running: &mut Running, what: What) -> bool {
+        let hit = running.kill();
+        self.paces[what as usize].learn(hit);
+        self.tally.missed += u64::from(!hit);
+        hit
     }
 
     fn cycle(&mut self) -> Result<(), String> {
@@ -113,14 +150,13 @@ impl<'a> World<'a> {
         let mut running = Running::fed(child, input, pause);
         if self.rng.chance(500) {
             running.line(STUCK);
-            std::thread::sleep(Duration::from_micros(self.rng.range(0..30_000)));
+            let most_us = self.paces[What::Send as usize].most_us;
+            std::thread::sleep(Duration::from_micros(self.rng.range(0..most_us / 2)));
         } else {
-            std::thread::sleep(self.delay());
+            std::thread::sleep(self.delay(What::Send));
         }
-        if running.kill() {
+        if self.kill(&mut running, What::Send) {
             self.tally.hits.send += 1;
-        } else {
-            self.tally.missed += 1;
         }
         let called = running.finish();
         for (line, text) in called.lines.iter().zip(texts) {
@@ -137,11 +173,9 @@ impl<'a> World<'a> {
         self.say(1 - who)?;
         self.say(who)?;
         let mut running = self.spawn(who, &["sync", "--once"], String::new())?;
-        std::thread::sleep(self.delay());
-        if running.kill() {
+        std::thread::sleep(self.delay(What::Sync));
+        if self.kill(&mut running, What::Sync) {
             self.tally.hits.sync += 1;
-        } else {
-            self.tally.missed += 1;
         }
         drop(running.finish());
         Ok(())
@@ -168,11 +202,9 @@ impl<'a> World<'a> {
         }
         let conversation = self.conversation.clone();
         let mut running = self.spawn(who, &["import", &conversation, "-"], input.clone())?;
-        std::thread::sleep(self.delay());
-        if running.kill() {
+        std::thread::sleep(self.delay(What::Import));
+        if self.kill(&mut running, What::Import) {
             self.tally.hits.import += 1;
-        } else {
-            self.tally.missed += 1;
         }
         let called = running.finish();
         if called.lines.is_empty() && self.rng.chance(500) {
@@ -195,7 +227,7 @@ impl<'a> World<'a> {
         self.say(1 - who)?;
         self.say(who)?;
         let running = self.spawn(who, &["sync"], String::new())?;
-        std::thread::sleep(self.delay());
+        std::thread::sleep(self.delay(What::Sync));
         if let Some(mut relay) = self.relay.take() {
             relay.kill();
         }
@@ -213,7 +245,7 @@ impl<'a> World<'a> {
     fn pause_relay(&mut self, who: usize) -> Result<(), String> {
         self.say(who)?;
         let running = self.spawn(who, &["sync"], String::new())?;
-        std::thread::sleep(self.delay());
+        std::thread::sleep(self.delay(What::Sync));
         let time = Duration::from_millis(self.rng.range(20..400));
         if let Some(relay) = &self.relay {
             relay.pause(time);
