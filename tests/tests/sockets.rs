@@ -86,3 +86,60 @@ async fn directly_and_live() {
     }
     drop(listening);
 }
+
+/// Whoever watches learns that the client was closed; and one that was only dropped, with everything that ran for it,
+/// lets go of its home though the other side is still there.
+#[test]
+fn a_client_that_is_gone_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = |name: &str| Config {
+        home: folder.path().join(name),
+        key_store: Some(KeyStoreKind::File),
+        extra_certificates: None,
+    };
+    let (alice, listening, link) = other.block_on(async {
+        let alice = person(folder.path(), "alice", &[]).await;
+        let (link, _) = alice.invite(None, 1, 0).await.unwrap();
+        let listening = alice.listen("127.0.0.1:0").await.unwrap();
+        (alice, listening, link)
+    });
+    let options = SyncOptions { peers: vec![listening.address.to_string()], once: true, ..SyncOptions::default() };
+
+    let own = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let connected = async |bob: &Client| {
+        let mut events = bob.watch(&options).await.unwrap();
+        while !matches!(events.recv().await.unwrap(), Event::Proven { .. }) {}
+        events
+    };
+    own.block_on(async {
+        let bob = person(folder.path(), "bob", &[]).await;
+        bob.accept(&link).await.unwrap();
+        let mut events = connected(&bob).await;
+        bob.close().await.unwrap();
+        let end = async { while events.recv().await.is_some() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(5), end).await.expect("closed, and said so");
+    });
+    let (bob, events) = own.block_on(async {
+        let bob = Client::open(&config("bob")).unwrap();
+        let events = connected(&bob).await;
+        (bob, events)
+    });
+    drop((bob, events));
+    own.shutdown_timeout(std::time::Duration::from_secs(5));
+    let opened = other.block_on(async {
+        for _ in 0..100 {
+            if let Ok(bob) = Client::open(&config("bob")) {
+                return Some(bob);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        None
+    });
+    let bob = opened.expect("the home is free");
+    other.block_on(async {
+        bob.close().await.unwrap();
+        drop(listening);
+        alice.close().await.unwrap();
+    });
+}

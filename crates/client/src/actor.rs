@@ -86,7 +86,8 @@ pub(crate) struct Actor {
     queue: mpsc::Sender<Message>,
     /// Counts bursts: whoever waits for something looks again when it changes.
     changed: watch::Receiver<u64>,
-    events: broadcast::Sender<Happened>,
+    /// Ends with the node.
+    events: broadcast::WeakSender<Happened>,
     watching: Arc<AtomicUsize>,
     conns: Arc<AtomicU64>,
     ended: Arc<std::sync::Mutex<BTreeMap<ConnId, Ended>>>,
@@ -111,35 +112,40 @@ impl Actor {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let (changing, changed) = watch::channel(0);
         let (events, _) = broadcast::channel(EVENTS);
+        let heard = events.downgrade();
         let ended = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
         let watching = Arc::new(AtomicUsize::new(0));
         let (opened, is_open) = std::sync::mpsc::channel();
         let no_thread = |error| Error::new("thread", format!("no thread could be started: {error}"), "");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-        let sockets = runtime.handle().clone();
         let body = Body {
             outboxes: BTreeMap::new(),
             happened: Vec::new(),
             changing,
-            events: events.clone(),
+            events,
             watching: Arc::clone(&watching),
             ended: Arc::clone(&ended),
             database,
             started: Instant::now(),
         };
-        let spawned = std::thread::Builder::new().name("tombolo-node".into()).spawn(move || match open() {
-            Ok(node) => {
-                let _ = opened.send(Ok(()));
-                body.run(&runtime, node, inbox);
-            }
-            Err(error) => {
-                let _ = opened.send(Err(error));
+        let spawned = std::thread::Builder::new().name("tombolo-node".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread);
+            let started = runtime.and_then(|runtime| Ok((runtime, open()?)));
+            match started {
+                Ok((runtime, node)) => {
+                    let _ = opened.send(Ok(runtime.handle().clone()));
+                    body.run(&runtime, node, inbox);
+                    // Looking up a name can take longer than anybody wants to wait at the end.
+                    runtime.shutdown_background();
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
             }
         });
         let thread = spawned.map_err(no_thread)?;
-        is_open.recv().map_err(|_| Error::stopped())??;
+        let sockets = is_open.recv().map_err(|_| Error::stopped())??;
         let thread = Arc::new(std::sync::Mutex::new(Some(thread)));
-        Ok(Self { queue, changed, events, watching, conns: Arc::new(AtomicU64::new(1)), ended, sockets, thread })
+        Ok(Self { queue, changed, events: heard, watching, conns: Arc::new(AtomicU64::new(1)), ended, sockets, thread })
     }
 
     /// Runs something on the node and returns what it returned.
@@ -175,12 +181,18 @@ impl Actor {
         self.queue.send(message).await.map_err(|_| Error::stopped())
     }
 
-    pub(crate) async fn frame(&self, conn: ConnId, frame: Vec<u8>) -> Result<(), Error> {
-        self.queue.send(Message::Frame { conn, frame }).await.map_err(|_| Error::stopped())
+    /// Where a connection puts what comes. It does not keep the node alive: that is for those who use it.
+    pub(crate) fn inlet(&self, conn: ConnId) -> Inlet {
+        Inlet { queue: self.queue.downgrade(), conn }
     }
 
-    pub(crate) async fn disconnected(&self, conn: ConnId) {
-        let _ = self.queue.send(Message::Disconnected { conn }).await;
+    /// Waits until everything that has happened so far was told.
+    pub(crate) async fn told(&self) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let bursts = self.changes();
+        let count = self.call(move |_, _| *bursts.borrow()).await?;
+        changes.wait_for(|now| *now > count).await.map_err(|_| Error::stopped())?;
+        Ok(())
     }
 
     /// Changes whenever the node may have.
@@ -190,13 +202,17 @@ impl Actor {
 
     /// What happens from now on.
     pub(crate) fn events(&self) -> broadcast::Receiver<Happened> {
-        self.events.subscribe()
+        match self.events.upgrade() {
+            Some(events) => events.subscribe(),
+            // Nothing happens any more.
+            None => broadcast::channel(1).1,
+        }
     }
 
     /// The same with messages, as long as the second is kept.
     pub(crate) fn watch(&self) -> (broadcast::Receiver<Happened>, Watching) {
         self.watching.fetch_add(1, Ordering::AcqRel);
-        (self.events.subscribe(), Watching(Arc::clone(&self.watching)))
+        (self.events(), Watching(Arc::clone(&self.watching)))
     }
 
     /// How a connection ended, once it has.
@@ -215,6 +231,27 @@ impl Actor {
             let _ = thread.join();
         }
         closed
+    }
+}
+
+/// See [`Actor::inlet`].
+pub(crate) struct Inlet {
+    queue: mpsc::WeakSender<Message>,
+    conn: ConnId,
+}
+
+impl Inlet {
+    async fn put(&self, message: Message) -> Result<(), Error> {
+        let queue = self.queue.upgrade().ok_or_else(Error::stopped)?;
+        queue.send(message).await.map_err(|_| Error::stopped())
+    }
+
+    pub(crate) async fn frame(&self, frame: Vec<u8>) -> Result<(), Error> {
+        self.put(Message::Frame { conn: self.conn, frame }).await
+    }
+
+    pub(crate) async fn disconnected(&self) {
+        let _ = self.put(Message::Disconnected { conn: self.conn }).await;
     }
 }
 
@@ -271,7 +308,7 @@ impl Body {
             // What came is stored and let out first: timers can wait for that.
             let mut worked = node.replica().flush(now);
             self.drain(&mut node);
-            self.tell(&node);
+            self.tell(&mut node);
             let due = node.replica().deadline_ms().is_some_and(|due_ms| due_ms <= now.mono_ms);
             if worked.is_ok() && (due || now.mono_ms >= ticked_ms + TICK_MS) {
                 ticked_ms = now.mono_ms;
@@ -282,7 +319,7 @@ impl Body {
                 return;
             }
             self.drain(&mut node);
-            self.tell(&node);
+            self.tell(&mut node);
             self.changing.send_modify(|count| *count += 1);
             if let Some(answer) = closing {
                 let closed = node.close();
@@ -348,8 +385,14 @@ impl Body {
         }
     }
 
-    fn tell(&mut self, node: &Node) {
+    fn tell(&mut self, node: &mut Node) {
         for event in std::mem::take(&mut self.happened) {
+            // A relay that has moved is followed from now on, whoever listens.
+            if let Event::Moved { peer, url, at_ms, .. } = &event
+                && let Err(error) = node.remember_relay(url, peer, *at_ms)
+            {
+                tracing::error!(code = error.code(), "The new address of a relay could not be kept: {error}");
+            }
             let messages = if self.watching.load(Ordering::Acquire) > 0 { shown(node, &event) } else { Vec::new() };
             let _ = self.events.send(Arc::new(Happening { event, messages }));
         }

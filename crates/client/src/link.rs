@@ -1,7 +1,7 @@
 //! One connection: a transport whose frames go to the node and come from it, until either side ends it.
 
 use crate::Error;
-use crate::actor::{Actor, Outgoing};
+use crate::actor::{Actor, Inlet, Outgoing};
 use crate::transport::{Bytes, Counters, Transport};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -35,17 +35,17 @@ pub(crate) async fn run(actor: &Actor, transport: Transport, link: Link) -> Resu
     let counters = transport.counters();
     let (outbox, outgoing) = mpsc::unbounded_channel();
     actor.connect(conn, link, outbox).await?;
-    let task = actor.sockets().spawn(carry(actor.clone(), conn, transport, outgoing));
+    let task = actor.sockets().spawn(carry(actor.inlet(conn), transport, outgoing));
     Ok(Running { conn, counters, task })
 }
 
-async fn carry(actor: Actor, conn: ConnId, transport: Transport, mut outgoing: mpsc::UnboundedReceiver<Outgoing>) {
+async fn carry(inlet: Inlet, transport: Transport, mut outgoing: mpsc::UnboundedReceiver<Outgoing>) {
     let (mut sender, mut receiver) = transport.split();
     let read = async {
         loop {
             match receiver.receive().await {
                 Ok(Some(frame)) => {
-                    if actor.frame(conn, frame).await.is_err() {
+                    if inlet.frame(frame).await.is_err() {
                         break;
                     }
                 }
@@ -69,5 +69,5 @@ async fn carry(actor: Actor, conn: ConnId, transport: Transport, mut outgoing: m
         () = read => {}
         () = write => {}
     }
-    actor.disconnected(conn).await;
+    inlet.disconnected().await;
 }

@@ -165,24 +165,19 @@ pub(crate) async fn exchange(
     leave(actor, conn).await?;
     let _ = tokio::time::timeout(Duration::from_secs(2), running.finished()).await;
     let bytes = running.bytes();
-    let mut notes = told(actor, conn, events).await?;
+    actor.told().await?;
+    let mut notes = told(conn, events);
     notes.extend(note.clone());
     let finished = note.is_none();
     Ok(Outcome { stats, state, bytes_in: bytes.incoming, bytes_out: bytes.outgoing, finished, notes })
 }
 
-/// What was told along the way that a person should know; a relay that has moved is followed from now on.
-async fn told(
-    actor: &Actor,
-    conn: ConnId,
-    mut events: tokio::sync::broadcast::Receiver<crate::actor::Happened>,
-) -> Result<Vec<String>, Error> {
+/// What was told along the way that a person should know.
+fn told(conn: ConnId, mut events: tokio::sync::broadcast::Receiver<crate::actor::Happened>) -> Vec<String> {
     let mut notes = Vec::new();
     while let Ok(event) = events.try_recv() {
         match &event.event {
-            Event::Moved { conn: of, peer, url, at_ms } if *of == conn => {
-                let (peer, address, at_ms) = (*peer, url.clone(), *at_ms);
-                actor.call(move |node, _| node.remember_relay(&address, &peer, at_ms)).await??;
+            Event::Moved { conn: of, peer, url, .. } if *of == conn => {
                 notes.push(format!("relay {} has moved to {url}; it is used from now on", peer.short()));
             }
             Event::Authenticated { conn: of, peer, skew_ms } if *of == conn && skew_ms.unsigned_abs() > SKEW_MS => {
@@ -206,7 +201,7 @@ async fn told(
             _ => {}
         }
     }
-    Ok(notes)
+    notes
 }
 
 /// Clocks that differ by more **milliseconds** than this are worth a warning.

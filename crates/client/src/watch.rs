@@ -185,10 +185,8 @@ async fn words(actor: &Actor, happening: &Happening) -> Vec<Event> {
             );
             vec![Event::Notice { code: "clock", words }]
         }
-        Inner::Moved { conn: _, peer, url, at_ms } => {
-            let (peer, url, at_ms) = (*peer, url.clone(), *at_ms);
+        Inner::Moved { peer, url, .. } => {
             let words = format!("relay {} has moved to {url}; it is used from now on", peer.short());
-            let _ = actor.call(move |node, _| node.remember_relay(&url, &peer, at_ms)).await;
             vec![Event::Notice { code: "moved", words }]
         }
         Inner::Equivocation { conversation, author } => {
@@ -246,7 +244,7 @@ async fn serve(actor: &Actor, transport: Transport) -> Result<(), Error> {
     let nonce = actor.call(|node, _| node.random()).await?;
     let binding = transport.channel_binding().to_vec();
     let link = Link { initiator: false, expected: None, binding, nonce, scope: Scope::Members, tools: Tools::ALL };
-    let mut running = link::run(actor, transport, link).await?;
-    running.finished().await;
+    // It goes on by itself.
+    link::run(actor, transport, link).await?;
     Ok(())
 }

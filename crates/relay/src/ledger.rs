@@ -65,6 +65,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// What was admitted is on the disk now, or was not taken.
+    pub(crate) fn settle(&mut self, log: &Reader) -> Result<(), LogError> {
+        if self.admitted.is_empty() { Ok(()) } else { self.follow(log) }
+    }
+
     /// Charges everything that has arrived since the last time.
     pub(crate) fn follow(&mut self, log: &Reader) -> Result<(), LogError> {
         self.admitted.clear();

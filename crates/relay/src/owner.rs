@@ -205,8 +205,8 @@ impl Owner {
         self.drain();
         if self.stored {
             self.meters.flushed(took);
-            self.ledger.borrow_mut().follow(self.replica.log())?;
         }
+        self.ledger.borrow_mut().settle(self.replica.log())?;
         let now = self.now();
         if self.replica.deadline_ms().is_some_and(|due_ms| due_ms <= now.mono_ms) {
             self.replica.tick(now)?;

@@ -61,6 +61,10 @@ impl<F: Fold> Replica<F> {
         for (index, queued) in self.queued.iter().enumerate() {
             let mut conversations: Vec<ConversationId> = queued.ops.iter().map(|op| op.conversation()).collect();
             conversations.dedup();
+            // Whether the cursor that came with nothing is remembered depends on what its peer shares.
+            if conversations.is_empty() {
+                return Ok(index);
+            }
             for conversation in BTreeSet::from_iter(conversations) {
                 if !self.is_open(&conversation, &queued.peer, self.members_only(queued.conn))? {
                     return Ok(index);

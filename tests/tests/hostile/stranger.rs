@@ -49,6 +49,9 @@ fn attempts(conversation: ConversationId, known: &[Op], invite: (OpId, Hlc)) -> 
         let tool = if number % 2 == 0 { Tool::Cursor } else { Tool::Sketch };
         said.push((what, Frame::Batch(Batch { number, tool, through, ops: batch::encode(&ops, &Zstd) })));
     }
+    let through = Some((3, tombolo_model::digest::Chain::default()));
+    let nothing = Batch { number: 1, tool: Tool::Cursor, through, ops: batch::encode(&[], &Zstd) };
+    said.push(("a cursor without ops".into(), Frame::Batch(nothing)));
     let wanted = [Wanted::All, Wanted::Prefixes(known.iter().map(|op| op.id.prefix()).collect())];
     said.extend(wanted.map(|wanted| ("a wish".into(), Frame::Want { conversation, tool: Tool::Ranges, wanted })));
     said.push(("roots".into(), Frame::Roots(vec![Root { conversation, count: 7, tag: [1; 8] }])));

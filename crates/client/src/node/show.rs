@@ -62,16 +62,20 @@ impl Node {
         let _held = self.log().hold();
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            let place = match self.replica.fold().place_of(self.log(), conversation, id) {
-                Ok(Some(place)) => place,
+            match self.at(conversation, id) {
+                Ok(message) => found.extend(message),
                 // One that cannot be read is left out: `tombolo doctor` names it.
-                Ok(None) | Err(LogError::Damaged(_)) => continue,
+                Err(LogError::Damaged(_)) => {}
                 Err(error) => return Err(error.into()),
-            };
-            let at = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
-            found.extend(at.into_iter().filter(|message| message.id() == *id));
+            }
         }
         self.show(conversation, found)
+    }
+
+    fn at(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<tombolo_store::Message>, LogError> {
+        let Some(place) = self.replica.fold().place_of(self.log(), conversation, id)? else { return Ok(None) };
+        let found = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
+        Ok(found.into_iter().find(|message| message.id() == *id))
     }
 
     fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
