@@ -200,6 +200,7 @@ impl Batch<'_> {
                 self.retry_strangers(conversation, &mut run)?;
             }
         }
+        run.fold.end(self.tx.as_ref().ok_or(LogError::Abandoned)?)?;
         run.out.waiting = run.waiting.len();
         Ok(run.out)
     }

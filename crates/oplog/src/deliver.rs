@@ -49,6 +49,15 @@ pub trait Fold {
     /// A run of deliveries begins: since the last one, its rows may have been taken back or changed by others.
     fn begin(&mut self) {}
 
+    /// A run of deliveries ends: what was put off is written now.
+    ///
+    /// # Errors
+    /// Of SQLite: the whole batch is given up.
+    fn end(&mut self, tx: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+        let _ = tx;
+        Ok(())
+    }
+
     /// What reads bodies, where this fold does: on any thread and ahead of their turn, since what a body says depends on
     /// nothing else.
     fn read_ahead(&self) -> Option<ReadBody> {
@@ -283,6 +292,7 @@ impl Batch<'_> {
                 self.settle_waiters(conversation, n, id, &mut run)?;
             }
         }
+        run.fold.end(self.tx.as_ref().ok_or(LogError::Abandoned)?)?;
         Ok(run.out.delivered)
     }
 }

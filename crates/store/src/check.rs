@@ -44,7 +44,8 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name;")?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });
-        Ok(views.fold(tx, op, Numbers::read(tx, arrival)?, mark)?)
+        views.fold(tx, op, Numbers::read(tx, arrival)?, mark)?;
+        Ok(views.write(tx)?)
     })
 }
 

@@ -33,6 +33,19 @@ pub struct Views {
     opened: Opened,
     /// Seen frontiers by number of the conversation, as far as they were looked up since [`Fold::begin`].
     seen: BTreeMap<i64, Option<(i64, OpId)>>,
+    /// Delivered since then, to be written with one statement at [`Fold::end`].
+    messages: Vec<Row>,
+}
+
+/// A message's row.
+struct Row {
+    numbers: Numbers,
+    at: i64,
+    id: OpId,
+    kind: i64,
+    late: i64,
+    came_ms: Option<i64>,
+    text: String,
 }
 
 impl fmt::Debug for Views {
@@ -78,7 +91,14 @@ impl Views {
     /// Views of the device `own`.
     #[must_use]
     pub fn new(opener: Box<dyn Opener>, own: DeviceId) -> Self {
-        Self { opener: opener.into(), own, now_ms: 0, opened: Opened::new(), seen: BTreeMap::new() }
+        Self {
+            opener: opener.into(),
+            own,
+            now_ms: 0,
+            opened: Opened::new(),
+            seen: BTreeMap::new(),
+            messages: Vec::new(),
+        }
     }
 
     /// Sets the wall clock (**milliseconds** since 1970) that late messages get as the time at which they came. To be
@@ -157,7 +177,7 @@ impl Views {
         Ok(opened)
     }
 
-    /// Folds one delivered op.
+    /// Folds one delivered op. Its message is written by [`Views::write`].
     pub(crate) fn fold(
         &mut self,
         tx: &Transaction<'_>,
@@ -170,22 +190,23 @@ impl Views {
         }
         match self.take(op) {
             Some(Content::Text(text)) => {
-                self.put_message(tx, op, numbers, (KIND_TEXT, &text), mark)?;
+                self.put_message(tx, op, numbers, (KIND_TEXT, text), mark)?;
                 if let Mark::Judge { written: true } = mark {
                     self.raise_seen_to(tx, op, numbers)?;
                 }
                 Ok(())
             }
-            Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, ""), mark),
+            Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, String::new()), mark),
             Some(Content::Imported(imported)) => put_imported(tx, op, numbers, &imported),
             Some(Content::Title(title)) => put_title(tx, op, numbers, &title),
             Some(Content::Name(name)) => put_name(tx, op, numbers, &name),
-            None => self.put_message(tx, op, numbers, (KIND_SEALED, ""), mark),
+            None => self.put_message(tx, op, numbers, (KIND_SEALED, String::new()), mark),
         }
     }
 
     /// Folds an op whose row says "sealed", keeping its late mark.
     fn fold_again(&mut self, tx: &Transaction<'_>, op: &Op, numbers: Numbers) -> Result<(), rusqlite::Error> {
+        self.write(tx)?;
         let mut statement = tx.prepare_cached(
             "DELETE FROM message WHERE conversation = ?1 AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3 \
              RETURNING late, came_ms",
@@ -195,16 +216,16 @@ impl Views {
                 Ok(Mark::Keep { late: row.get(0)?, came_ms: row.get(1)? })
             })
             .optional()?;
-        self.fold(tx, op, numbers, kept.unwrap_or(Mark::Judge { written: false }))
+        self.fold(tx, op, numbers, kept.unwrap_or(Mark::Judge { written: false }))?;
+        self.write(tx)
     }
 
-    /// One plain insert per message. One that is shown already, as after a repair, keeps its late mark.
     fn put_message(
         &mut self,
         tx: &Transaction<'_>,
         op: &Op,
         numbers: Numbers,
-        (kind, text): (i64, &str),
+        (kind, text): (i64, String),
         mark: Mark,
     ) -> Result<(), rusqlite::Error> {
         let at = op.header.hlc.0 as i64;
@@ -217,18 +238,30 @@ impl Views {
                 _ => (0, None),
             },
         };
-        let id = op.id.as_bytes();
+        self.messages.push(Row { numbers, at, id: op.id, kind, late, came_ms, text });
+        Ok(())
+    }
+
+    /// Writes what was put off: one plain insert per message. One that is shown already, as after a repair, keeps its late
+    /// mark.
+    pub(crate) fn write(&mut self, tx: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
         let mut statement = tx.prepare_cached(
             "INSERT INTO message (conversation, section, at, sub, id, arrival, log, kind, late, came_ms, text) \
              VALUES (?1, 1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         )?;
-        let Numbers { conversation, log, arrival } = numbers;
-        if statement.execute(params![conversation, at, id, arrival, log, kind, late, came_ms, text])? == 0 {
-            let mut statement = tx.prepare_cached(
-                "UPDATE message SET arrival = ?4, log = ?5, kind = ?6, text = ?7 \
-                 WHERE conversation = ?1 AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3",
-            )?;
-            statement.execute(params![conversation, at, id, arrival, log, kind, text])?;
+        for row in self.messages.drain(..) {
+            let Row { numbers: Numbers { conversation, log, arrival }, at, id, kind, late, came_ms, text } = row;
+            let id = id.as_bytes();
+            if statement.execute(params![conversation, at, id, arrival, log, kind, late, came_ms, text])? == 0 {
+                let mut statement = tx.prepare_cached(
+                    "UPDATE message SET arrival = ?4, log = ?5, kind = ?6, text = ?7 \
+                     WHERE conversation = ?1 AND section = 1 AND at = ?2 AND sub = 0 AND id = ?3",
+                )?;
+                statement.execute(params![conversation, at, id, arrival, log, kind, text])?;
+            }
         }
         Ok(())
     }
@@ -260,6 +293,11 @@ impl Views {
 impl Fold for Views {
     fn begin(&mut self) {
         self.seen.clear();
+        self.messages.clear();
+    }
+
+    fn end(&mut self, tx: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+        self.write(tx)
     }
 
     fn read_ahead(&self) -> Option<ReadBody> {

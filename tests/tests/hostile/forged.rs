@@ -210,6 +210,15 @@ fn a_forgery_costs_only_the_one_who_brought_it() {
     let told = other.batch(&mut stage.relay, &[join], now(40));
     assert_eq!((told.code(), told.refused(), told.acks()), (None, vec![], 1));
     assert_eq!(stage.ops(), before + 1);
+    // A member by now, in whose turn nothing is tried apart.
+    let mut peer = stage.meet(MALLORY);
+    let mut unsigned = mallory.say(WALL_MS);
+    unsigned.signature = None;
+    let (before, frame) = (stage.ops(), peer.next_batch(&[unsigned], Tool::Heights).to_bytes());
+    stage.relay.receive(peer.conn, &frame, now(50));
+    let told = other.batch(&mut stage.relay, &[newcomer.say(WALL_MS)], now(50));
+    assert_eq!((told.code(), told.refused(), told.acks()), (None, vec![], 1));
+    assert_eq!(stage.ops(), before + 1);
 }
 
 #[test]
