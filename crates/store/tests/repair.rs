@@ -119,6 +119,7 @@ fn a_repaired_op_is_folded_once_more_without_a_trace() {
         };
         tombolo_oplog::Fold::begin(&mut store.views);
         tombolo_oplog::Fold::deliver(&mut store.views, tx, &delivered).unwrap();
+        tombolo_oplog::Fold::end(&mut store.views, tx).unwrap();
         batch.commit().unwrap();
     }
     assert_eq!(shown(&store, &group.conversation), before);
