@@ -5,10 +5,12 @@
 
 use crate::replica::{Event, Output, Replica};
 use std::collections::BTreeSet;
-use tombolo_identity::sign_op;
+use tombolo_identity::{DeviceKey, sign_op};
 use tombolo_model::limit::{BODY_BYTES_MAX, PARENTS_MAX};
-use tombolo_model::{BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, OpId, RelayAddress, Sound};
-use tombolo_oplog::{Fold, Incoming, LogError, Reason};
+use tombolo_model::{
+    BodyHash, Class, Control, ConversationId, DeviceId, Header, Hlc, LogId, OpId, RelayAddress, Sound,
+};
+use tombolo_oplog::{Fold, Incoming, LogError, Reader, Reason};
 use tombolo_proto::session::Now;
 
 /// What to write.
@@ -114,12 +116,15 @@ impl<F: Fold> Replica<F> {
         fresh_log: LogId,
         now: Now,
     ) -> Result<Vec<Written>, WriteError> {
+        let (key, device) = (&self.key, self.key.id());
+        // Where to go on is read in the transaction that goes on there: another process may write, too.
+        let mut batch = self.log.batch()?;
         let (mut named, mut relays): (_, &[RelayAddress]) = (None, &[]);
         let mut place = Place { log: fresh_log, seq: 1, prev: OpId::ZERO, parents: BTreeSet::new(), seen: Hlc::ZERO };
         match target.into() {
             Target::New => {}
             Target::Known(conversation) => {
-                place = self.place(&conversation, fresh_log, now)?;
+                place = Place::next(batch.reads()?, &conversation, &device, fresh_log, now)?;
                 named = Some(conversation);
             }
             Target::Invited { conversation, seen, relays: known } => {
@@ -132,13 +137,13 @@ impl<F: Fold> Replica<F> {
             let few: BTreeSet<OpId> = place.parents.iter().take(PARENTS_MAX).copied().collect();
             let rest = place.parents.difference(&few).copied().collect();
             place.parents = few;
-            let header = self.header(&mut place, named, Class::Merge, now);
-            ops.push(self.complete(header, Vec::new(), None, &mut place)?);
+            let header = place.header(device, named, Class::Merge, now);
+            ops.push(place.complete(key, header, Vec::new(), None)?);
             place.parents = rest;
         }
         for draft in drafts {
             let class = if matches!(draft, Draft::Clear(_)) { Class::Control } else { Class::Content };
-            let mut header = self.header(&mut place, named, class, now);
+            let mut header = place.header(device, named, class, now);
             let (body, control) = match draft {
                 Draft::Clear(control) => (control.to_bytes(), Some(control.as_ref().clone())),
                 Draft::Sealed { len, seal } => {
@@ -149,19 +154,10 @@ impl<F: Fold> Replica<F> {
             if body.len() > BODY_BYTES_MAX {
                 return Err(WriteError::TooLarge(body.len()));
             }
-            let incoming = self.complete(header, body, control, &mut place)?;
+            let incoming = place.complete(key, header, body, control)?;
             named = named.or_else(|| Some(incoming.op.conversation()));
             ops.push(incoming);
         }
-        self.append_own(ops, relays, now)
-    }
-
-    fn append_own(
-        &mut self,
-        ops: Vec<Incoming>,
-        relays: &[RelayAddress],
-        now: Now,
-    ) -> Result<Vec<Written>, WriteError> {
         let merges: BTreeSet<OpId> = ops
             .iter()
             .filter(|incoming| incoming.op.header.class == Class::Merge)
@@ -180,7 +176,6 @@ impl<F: Fold> Replica<F> {
             })
             .collect();
         let control = ops.iter().any(|incoming| incoming.control.is_some());
-        let mut batch = self.log.batch()?;
         let appended = batch.append(ops, None, now.wall_ms, &mut self.fold)?;
         if let Some(refusal) = appended.refused.into_iter().next() {
             return Err(WriteError::Refused(refusal.reason));
@@ -205,46 +200,53 @@ impl<F: Fold> Replica<F> {
         self.changed(now);
         Ok(written)
     }
+}
 
-    fn place(&mut self, conversation: &ConversationId, fresh_log: LogId, now: Now) -> Result<Place, LogError> {
-        let device = self.key.id();
-        let _held = self.log.hold();
+impl Place {
+    /// Where a device goes on in a conversation.
+    fn next(
+        log: &Reader,
+        conversation: &ConversationId,
+        device: &DeviceId,
+        fresh_log: LogId,
+        now: Now,
+    ) -> Result<Self, LogError> {
         let mut seen = Hlc::ZERO;
         let mut parents = BTreeSet::new();
-        for (id, hlc) in self.log.heads(conversation)? {
+        for (id, hlc) in log.heads(conversation)? {
             if !hlc.is_early(now.wall_ms) {
                 parents.insert(id);
                 seen = seen.max(hlc);
             }
         }
-        let tail = self.log.tail(conversation, &device)?;
+        let tail = log.tail(conversation, device)?;
         if let Some(tail) = tail.filter(|tail| !tail.hlc.is_early(now.wall_ms)) {
             parents.remove(&tail.id);
-            return Ok(Place { log: tail.log, seq: tail.seq + 1, prev: tail.id, parents, seen: seen.max(tail.hlc) });
+            return Ok(Self { log: tail.log, seq: tail.seq + 1, prev: tail.id, parents, seen: seen.max(tail.hlc) });
         }
         // A new log: its first op names the ends of the old ones, so that whoever has it has what was written before.
-        for tip in self.log.old_tips(conversation, &device)? {
+        for tip in log.old_tips(conversation, device)? {
             if !tip.hlc.is_early(now.wall_ms) && parents.len() < PARENTS_MAX {
                 parents.insert(tip.id);
                 seen = seen.max(tip.hlc);
             }
         }
-        Ok(Place { log: fresh_log, seq: 1, prev: OpId::ZERO, parents, seen })
+        Ok(Self { log: fresh_log, seq: 1, prev: OpId::ZERO, parents, seen })
     }
 
-    fn header(&self, place: &mut Place, conversation: Option<ConversationId>, class: Class, now: Now) -> Header {
+    fn header(&mut self, author: DeviceId, conversation: Option<ConversationId>, class: Class, now: Now) -> Header {
         Header {
             version: tombolo_model::op::VERSION,
             class,
             conversation: conversation.unwrap_or(ConversationId::ZERO),
-            author: self.key.id(),
-            log: place.log,
-            seq: place.seq,
-            prev: place.prev,
-            hlc: Hlc::tick(place.seen, now.wall_ms),
+            author,
+            log: self.log,
+            seq: self.seq,
+            prev: self.prev,
+            hlc: Hlc::tick(self.seen, now.wall_ms),
             epoch: 0,
             expires_ms: 0,
-            parents: std::mem::take(&mut place.parents).into_iter().collect(),
+            parents: std::mem::take(&mut self.parents).into_iter().collect(),
             erases: Vec::new(),
             extension: Vec::new(),
             body_len: 0,
@@ -252,18 +254,19 @@ impl<F: Fold> Replica<F> {
         }
     }
 
+    /// Signs an op and moves on behind it.
     fn complete(
-        &self,
+        &mut self,
+        key: &DeviceKey,
         header: Header,
         body: Vec<u8>,
         control: Option<Control>,
-        place: &mut Place,
     ) -> Result<Incoming, WriteError> {
-        let op = sign_op(header, &self.key, body);
+        let op = sign_op(header, key, body);
         let op = Sound::check(op).map_err(|_| WriteError::Refused(Reason::Malformed))?;
-        place.prev = op.id;
-        place.seq += 1;
-        place.seen = op.header.hlc;
+        self.prev = op.id;
+        self.seq += 1;
+        self.seen = op.header.hlc;
         Ok(Incoming { op, control })
     }
 }
