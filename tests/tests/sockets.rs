@@ -143,3 +143,52 @@ fn a_client_that_is_gone_holds_nothing() {
         alice.close().await.unwrap();
     });
 }
+
+/// The doctor names what is damaged, drops it, and fetches it again from the relay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_damaged_comes_back_from_the_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path().join("relay"));
+    place.make().unwrap();
+    let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
+    let relay = Relay::start(&place, config).await.unwrap();
+    let url = relay.listening().to_owned();
+    let alice = person(folder.path(), "alice", std::slice::from_ref(&url)).await;
+    let bob = person(folder.path(), "bob", std::slice::from_ref(&url)).await;
+    let conversation = alice.create("Harbour crew").await.unwrap();
+    let lines: Vec<String> = (0..100).map(|at| format!("line {at}")).collect();
+    alice.send(conversation, lines.clone()).await.unwrap();
+    let (link, _) = alice.invite(Some(conversation), 1, 0).await.unwrap();
+    let options = SyncOptions { once: true, ..SyncOptions::default() };
+    sync(&alice, &options).await;
+    bob.accept(&link).await.unwrap();
+    assert!(sync(&bob, &options).await.proven);
+    let before = texts(&bob, conversation).await;
+    assert_eq!(before.len(), 100);
+    bob.close().await.unwrap();
+
+    let home = folder.path().join("bob");
+    let conn = tombolo_oplog::rusqlite::Connection::open(home.join("tombolo.db")).unwrap();
+    let damaged = conn
+        .execute(
+            "UPDATE op SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) \
+             WHERE arrival IN (SELECT arrival FROM message ORDER BY arrival LIMIT 7 OFFSET 40)",
+            [],
+        )
+        .unwrap();
+    assert_eq!(damaged, 7);
+    drop(conn);
+    let config = Config { home, key_store: Some(KeyStoreKind::File), extra_certificates: None };
+    let bob = Client::open(&config).unwrap();
+    let found = bob.doctor(false, |_, _, _| {}).await.unwrap();
+    assert!(found.iter().any(|finding| finding.check == "ids" && !finding.ok), "{found:?}");
+    let mended = bob.doctor(true, |_, _, _| {}).await.unwrap();
+    assert!(mended.iter().all(|finding| finding.ok), "{mended:?}");
+    assert!(mended.iter().any(|finding| finding.check == "fetch"), "{mended:?}");
+    assert_eq!(texts(&bob, conversation).await, before);
+    sync(&alice, &options).await;
+    assert_eq!(alice.digest(None).await.unwrap(), bob.digest(None).await.unwrap());
+    relay.stop().await.unwrap();
+    alice.close().await.unwrap();
+    bob.close().await.unwrap();
+}
