@@ -27,6 +27,8 @@ pub struct Options {
 
 /// Cycles after which a world is finished and judged, so that histories stay of a size.
 const CYCLES_PER_WORLD: u64 = 50;
+/// Cycles from which on it is judged whether the kills hit.
+const CYCLES_JUDGED: u64 = 100;
 /// After this long without an end of an exchange something is stuck.
 pub(crate) const STUCK: Duration = Duration::from_secs(30);
 
@@ -130,8 +132,11 @@ pub fn run(options: Options) -> Result<(), String> {
     };
     want(total.cycles >= options.cycles, "not all cycles ran");
     let killed = hits.send + hits.sync + hits.import + hits.relay;
-    want(killed * 2 >= options.cycles, "fewer than half of the kills hit a running process");
-    want(hits.send > 0 && hits.sync > 0 && hits.import > 0 && hits.relay > 0, "some kind of kill never hit");
+    // A few cycles say nothing about how often kills hit: the first ones find out how long things last here.
+    let many = options.cycles >= CYCLES_JUDGED;
+    want(!many || killed * 2 >= options.cycles, "fewer than half of the kills hit a running process");
+    let every = hits.send > 0 && hits.sync > 0 && hits.import > 0 && hits.relay > 0;
+    want(!many || every, "some kind of kill never hit");
     want(total.printed >= options.cycles, "hardly anything was sent: the kills prove nothing");
     if problems.is_empty() {
         println!("cases: {}", total.cycles);
