@@ -11,6 +11,18 @@ async fn person(home: &Path, name: &str, relays: &[String]) -> Client {
     Client::open(&config).unwrap()
 }
 
+/// A relay on loopback, and Alice and Bob who use it.
+async fn relay_and_two(home: &Path) -> (Relay, Client, Client) {
+    let place = Place::new(home.join("relay"));
+    place.make().unwrap();
+    let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
+    let relay = Relay::start(&place, config).await.unwrap();
+    let url = [relay.listening().to_owned()];
+    let alice = person(home, "alice", &url).await;
+    let bob = person(home, "bob", &url).await;
+    (relay, alice, bob)
+}
+
 async fn sync(client: &Client, options: &SyncOptions) -> SyncReport {
     client.sync(options, |_| {}).await.unwrap()
 }
@@ -23,13 +35,7 @@ async fn texts(client: &Client, conversation: tombolo_client::ConversationId) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_a_relay_and_after_it_was_away() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::new(folder.path().join("relay"));
-    place.make().unwrap();
-    let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
-    let relay = Relay::start(&place, config).await.unwrap();
-    let url = relay.listening().to_owned();
-    let alice = person(folder.path(), "alice", std::slice::from_ref(&url)).await;
-    let bob = person(folder.path(), "bob", std::slice::from_ref(&url)).await;
+    let (relay, alice, bob) = relay_and_two(folder.path()).await;
     let conversation = alice.create("Harbour crew").await.unwrap();
     alice.send(conversation, vec!["The boats are in.".into()]).await.unwrap();
     let (link, _) = alice.invite(Some(conversation), 1, 0).await.unwrap();
@@ -148,13 +154,7 @@ fn a_client_that_is_gone_holds_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_damaged_comes_back_from_the_relay() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::new(folder.path().join("relay"));
-    place.make().unwrap();
-    let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
-    let relay = Relay::start(&place, config).await.unwrap();
-    let url = relay.listening().to_owned();
-    let alice = person(folder.path(), "alice", std::slice::from_ref(&url)).await;
-    let bob = person(folder.path(), "bob", std::slice::from_ref(&url)).await;
+    let (relay, alice, bob) = relay_and_two(folder.path()).await;
     let conversation = alice.create("Harbour crew").await.unwrap();
     let lines: Vec<String> = (0..100).map(|at| format!("line {at}")).collect();
     alice.send(conversation, lines.clone()).await.unwrap();

@@ -44,7 +44,7 @@ pub type ReadBody = Arc<dyn Fn(&Op) -> Option<Content> + Send + Sync>;
 pub type Opened = VecDeque<(OpId, Content)>;
 
 /// Whatever is computed from delivered ops, in the same transaction. The rows of `op` are current while it runs; those of
-/// `conversation`, `log`, `head` and `node` are written at the end of the batch.
+/// `conversation`, `log` and `node` are written at the end of the batch.
 pub trait Fold {
     /// A run of deliveries begins: since the last one, its rows may have been taken back or changed by others.
     fn begin(&mut self) {}
