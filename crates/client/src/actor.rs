@@ -2,8 +2,8 @@
 //!
 //! Calls, frames and timers arrive as messages; bursts are stored with one sync of the disk ([`Replica::flush`]). The
 //! thread runs a small runtime of its own, on which the sockets live, too: between a frame on the wire and a row on the
-//! disk no other thread must wake up, which on an idle machine costs as much as the work. A failure of the store stops
-//! the thread (fail-stop): every later call says so, nothing more is acknowledged.
+//! disk no other thread must wake up. A failure of the store stops the thread (fail-stop): every later call says so,
+//! nothing more is acknowledged.
 //!
 //! [`Replica::flush`]: tombolo_replica::Replica::flush
 

@@ -11,7 +11,7 @@ use crate::{LogError, row};
 use rusqlite::{Connection, params};
 use tombolo_model::OpId;
 
-/// Ops that come before pages are written. A look-up walks half as many rows on average, some 10 microseconds.
+/// Ops that come before pages are written. A look-up walks half as many rows on average.
 pub(crate) const NEWEST_MAX: usize = 64;
 
 /// Condition on `arrival`. Without the row of `listed` nothing counts as listed: slow, and right.

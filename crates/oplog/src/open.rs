@@ -25,8 +25,8 @@ const WRITER_CACHE: i64 = -32_000;
 /// Page cache of a reader in **KiB**.
 const READER_CACHE: i64 = -8_000;
 /// Pages in the WAL after which it is moved into the file (SQLite's default). While the WAL grows, each sync of it also
-/// writes the file's length, so sends are faster over a WAL that has been through once: four times as many pages made
-/// them slower and nothing faster.
+/// writes the file's length, so sends are faster over a WAL that has been through once: with four times as many pages,
+/// most of a thousand sends fell into the growing (208 microseconds in the middle, against 160).
 const WAL_PAGES: i64 = 1_000;
 /// The WAL is cut to this many **bytes** after that: pages of 4,096 bytes (SQLite's default).
 const WAL_BYTES_KEPT: i64 = WAL_PAGES * 4_096;

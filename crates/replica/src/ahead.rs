@@ -10,7 +10,7 @@ use std::thread::{Builder, scope};
 use tombolo_model::Sound;
 use tombolo_oplog::{Opened, ReadBody};
 
-/// Ops of one flush above which a second thread is worth its start (some 30 microseconds).
+/// Ops of one flush above which a second thread is worth its start.
 const WORTH_OPS: usize = 256;
 
 /// Batches, each checked when its turn comes, if not before.
