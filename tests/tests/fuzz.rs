@@ -193,7 +193,15 @@ fn corpus() -> Corpus {
     for (name, control) in controls() {
         all.insert(("control", name.into()), control.to_bytes());
     }
-    let imported = Imported { time_ms: 5, who: "ana".into(), text: "Hello.".into(), source_key: [3; 16] };
+    let imported = Imported {
+        time_ms: 5,
+        who: "ana".into(),
+        text: "Hello.".into(),
+        source_key: [3; 16],
+        rank: None,
+        files: None,
+        source: None,
+    };
     let contents = [
         ("text", Content::Text("The boats are in.".into())),
         ("title", Content::Title("Harbour".into())),
@@ -203,7 +211,7 @@ fn corpus() -> Corpus {
     for (name, content) in contents {
         all.insert(("content", name.into()), content.to_padded().unwrap());
     }
-    all.insert(("content", "newer".into()), vec![9, 1, 2, 0x80, 0, 0]);
+    all.insert(("content", "newer".into()), vec![200, 1, 2, 0x80, 0, 0]);
     for relays in 0..3 {
         all.insert(("invitation", format!("inside-{relays}")), checks::inside(&invitation(relays)));
         all.insert(("invitation", format!("link-{relays}")), invitation(relays).to_string().into_bytes());

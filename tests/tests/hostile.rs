@@ -21,7 +21,7 @@ use tombolo_model::{Control, ConversationId, Header, Hlc, LogId, Op, OpId};
 use tombolo_oplog::rusqlite::types::Value;
 use tombolo_oplog::rusqlite::{Connection, Error, OpenFlags, Transaction};
 use tombolo_oplog::{Delivered, Fold, Log, NoFold, Open};
-use tombolo_replica::{ConnId, Draft, Event, Link, Now, Replica, Scope, Tools};
+use tombolo_replica::{ConnId, Draft, Event, Link, Now, Replica, Rest, Scope, Tools};
 use writer::Writer;
 
 const WALL_MS: u64 = 1_700_000_000_000;
@@ -160,7 +160,7 @@ fn found(device: &mut Device, salt: u8) -> ConversationId {
 
 fn say(device: &mut Device, conversation: ConversationId, text: &[u8], ms: u64) -> OpId {
     let seal = |_: &Header| Ok(text.to_vec());
-    let draft = Draft::Sealed { len: text.len(), seal: &seal };
+    let draft = Draft::Sealed { len: text.len(), seal: &seal, rest: Rest::default() };
     device.write(Some(conversation), &[draft], LogId([9; 8]), now(ms)).unwrap()[0].id
 }
 

@@ -30,7 +30,15 @@ pub(crate) fn contents(lines: &[Line]) -> Vec<Imported> {
             hasher.update(&occurrence.to_be_bytes());
             let mut source_key = [0; 16];
             source_key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-            Imported { time_ms: line.time_ms, who: line.who.clone(), text: line.text.clone(), source_key }
+            Imported {
+                time_ms: line.time_ms,
+                who: line.who.clone(),
+                text: line.text.clone(),
+                source_key,
+                rank: None,
+                files: None,
+                source: None,
+            }
         })
         .collect()
 }

@@ -17,7 +17,7 @@ use tombolo_model::control::{Certificate, Control, Kind};
 use tombolo_model::limit::{INVITE_USES_MAX, TEXT_BYTES_MAX};
 use tombolo_model::{AccountId, ConversationId, DeviceId, Header, LogId, RelayAddress};
 use tombolo_oplog::{Component, Log, Open};
-use tombolo_replica::{Draft, Now, Replica, Target, Written};
+use tombolo_replica::{Draft, Now, Replica, Rest, Target, Written};
 use tombolo_seal::{Invitation, OVERHEAD_BYTES, Place, Sealer as _, SecretSealer, StorageKey};
 use tombolo_store::Views;
 
@@ -153,6 +153,18 @@ impl Node {
         contents: &[Content],
         now: Now,
     ) -> Result<Vec<Written>, Error> {
+        let contents: Vec<(Content, Rest)> =
+            contents.iter().map(|content| (content.clone(), Rest::default())).collect();
+        self.write_with(conversation, &contents, now)
+    }
+
+    /// Writes sealed contents, each with what its header says besides.
+    pub(crate) fn write_with(
+        &mut self,
+        conversation: ConversationId,
+        contents: &[(Content, Rest)],
+        now: Now,
+    ) -> Result<Vec<Written>, Error> {
         let sealer = self.secrets.get(&conversation).ok_or_else(|| self.no_conversation(&conversation))?;
         self.write(Target::Known(conversation), None, contents, sealer.as_ref(), now)
     }
@@ -162,11 +174,11 @@ impl Node {
         &mut self,
         target: Target<'_>,
         control: Option<Control>,
-        contents: &[Content],
+        contents: &[(Content, Rest)],
         sealer: &SecretSealer,
         now: Now,
     ) -> Result<Vec<Written>, Error> {
-        let plains = contents.iter().map(Content::to_padded).collect::<Result<Vec<_>, _>>()?;
+        let plains = contents.iter().map(|(content, _)| content.to_padded()).collect::<Result<Vec<_>, _>>()?;
         let seals: Vec<_> = plains
             .iter()
             .map(|plain| {
@@ -176,8 +188,11 @@ impl Node {
                 }
             })
             .collect();
-        let sealed =
-            plains.iter().zip(&seals).map(|(plain, seal)| Draft::Sealed { len: plain.len() + OVERHEAD_BYTES, seal });
+        let sealed = plains.iter().zip(&seals).zip(contents).map(|((plain, seal), (_, rest))| Draft::Sealed {
+            len: plain.len() + OVERHEAD_BYTES,
+            seal,
+            rest: rest.clone(),
+        });
         let control = control.map(|control| Draft::Clear(Box::new(control)));
         let drafts: Vec<Draft<'_>> = control.into_iter().chain(sealed).collect();
         let fresh_log = LogId(self.random());
@@ -200,9 +215,9 @@ impl Node {
         let salt: [u8; 16] = self.random();
         let genesis =
             Control::Genesis { certificate: self.certificate(), kind, salt, relays: self.identity.relays.clone() };
-        let mut contents = vec![Content::Name(self.identity.name.clone())];
+        let mut contents = vec![(Content::Name(self.identity.name.clone()), Rest::default())];
         if kind != Kind::Direct {
-            contents.push(Content::Title(title.to_owned()));
+            contents.push((Content::Title(title.to_owned()), Rest::default()));
         }
         let secret = secrets::derive(&self.identity.storage, &salt);
         let sealer = SecretSealer::new(secret.clone());
@@ -308,7 +323,7 @@ impl Node {
             return self.name_relays(conversation, &invitation.relays);
         }
         let target = Target::Invited { conversation, seen: invitation.invite_hlc, relays: &invitation.relays };
-        let name = Content::Name(self.identity.name.clone());
+        let name = (Content::Name(self.identity.name.clone()), Rest::default());
         let sealer = SecretSealer::new(invitation.secret.clone());
         self.write(target, Some(join), &[name], &sealer, now)?;
         Ok(conversation)

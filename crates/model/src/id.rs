@@ -97,6 +97,23 @@ macro_rules! id {
             }
         }
 
+        impl<C> minicbor::Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                encoder: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                encoder.bytes(&self.0)?.ok()
+            }
+        }
+
+        impl<'b, C> minicbor::Decode<'b, C> for $name {
+            fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+                let wrong = |_| minicbor::decode::Error::message("an id of another length");
+                decoder.bytes()?.try_into().map(Self).map_err(wrong)
+            }
+        }
+
         impl TryFrom<&[u8]> for $name {
             type Error = InvalidId;
             fn try_from(bytes: &[u8]) -> Result<Self, InvalidId> {

@@ -12,6 +12,28 @@ pub const EXTENSION_BYTES_MAX: usize = 256;
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// **Bytes** of a title or a name: one line on a screen.
 pub const NAME_BYTES_MAX: usize = 256;
+/// Versions that one edit may replace, or tags that one removal may name. Like parents: with more, a further op comes.
+pub const BASES_MAX: usize = 32;
+/// Replaced stretches of one edit: a rewritten text is one stretch, a typed burst some dozens.
+pub const SPLICES_MAX: usize = 4096;
+/// **Bytes** that a text of several hands may grow to: a message's limit, and as much again for notes.
+pub const SHARED_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// **Bytes** of one reaction: the longest emoji sequences in use have 35.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Accounts that one message may mention by name.
+pub const MENTIONS_MAX: usize = 64;
+/// Messages that one message may quote.
+pub const QUOTES_MAX: usize = 8;
+/// Files of one message: the header's extension holds as many references.
+pub const FILES_MAX: usize = 7;
+/// **Bytes** of a file: what a relay takes at most by default is its own, lower limit.
+pub const FILE_BYTES_MAX: u64 = 4 << 30;
+/// **Bytes** of a thumbnail: a few of them fit a body.
+pub const THUMBNAIL_BYTES_MAX: usize = 8 * 1024;
+/// Pixels of one side of an image that a message may claim.
+pub const IMAGE_SIDE_MAX: u32 = 65_535;
+/// **Milliseconds** after which messages may be made to disappear at most: ten years.
+pub const TIMER_MS_MAX: u64 = 10 * 366 * 86_400_000;
 /// Every 32nd op of a log travels with its signature, so that a single op is never further than that from one.
 pub const SIGNED_EVERY: u64 = 32;
 /// Relays that a conversation may name. More would multiply every write.

@@ -24,5 +24,5 @@ pub use replica::{ConnId, ConnState, Event, Gate, Link, Output, Replica};
 pub use scope::Scope;
 pub use tombolo_proto::session::{Now, Stats, Tools};
 pub use view::View;
-pub use write::{Draft, Target, WriteError, Written};
+pub use write::{Draft, Rest, Target, WriteError, Written};
 pub use zstd_columns::Zstd;

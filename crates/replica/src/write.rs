@@ -23,7 +23,20 @@ pub enum Draft<'a> {
         len: usize,
         /// Seals for a header that is complete but for the body hash.
         seal: &'a dyn Fn(&Header) -> Result<Vec<u8>, String>,
+        /// What else its header says.
+        rest: Rest,
     },
+}
+
+/// The fields of a header that most ops leave empty, see [`Header`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// **Milliseconds** since 1970 at which the body must be erased; 0 = never.
+    pub expires_ms: u64,
+    /// Ops whose bodies go; sorted and made unique when written.
+    pub erases: Vec<OpId>,
+    /// For relays to read, such as which blobs a message refers to.
+    pub extension: Vec<u8>,
 }
 
 impl std::fmt::Debug for Draft<'_> {
@@ -146,7 +159,10 @@ impl<F: Fold> Replica<F> {
             let mut header = place.header(device, named, class, now);
             let (body, control) = match draft {
                 Draft::Clear(control) => (control.to_bytes(), Some(control.as_ref().clone())),
-                Draft::Sealed { len, seal } => {
+                Draft::Sealed { len, seal, rest } => {
+                    header.expires_ms = rest.expires_ms;
+                    header.erases = rest.erases.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+                    header.extension = rest.extension.clone();
                     header.body_len = u32::try_from(*len).unwrap_or(u32::MAX);
                     (seal(&header).map_err(WriteError::Seal)?, None)
                 }

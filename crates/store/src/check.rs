@@ -170,6 +170,15 @@ impl Expected {
                 }
                 return Ok(());
             }
+            Some(
+                Content::Message(_)
+                | Content::Edit(_)
+                | Content::Delete(_)
+                | Content::Restore(_)
+                | Content::Reaction(_)
+                | Content::Set(_)
+                | Content::Tag(_),
+            ) => return Ok(()),
             Some(Content::Text(text)) => (KIND_TEXT, text),
             Some(Content::Unknown(_)) => (KIND_NEWER, String::new()),
             None => (KIND_SEALED, String::new()),

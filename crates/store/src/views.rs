@@ -196,6 +196,16 @@ impl Views {
                 }
                 Ok(())
             }
+            // Their tables are folded beside the messages.
+            Some(
+                Content::Message(_)
+                | Content::Edit(_)
+                | Content::Delete(_)
+                | Content::Restore(_)
+                | Content::Reaction(_)
+                | Content::Set(_)
+                | Content::Tag(_),
+            ) => Ok(()),
             Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, String::new()), mark),
             Some(Content::Imported(imported)) => put_imported(tx, op, numbers, &imported),
             Some(Content::Title(title)) => put_title(tx, op, numbers, &title),

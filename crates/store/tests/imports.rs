@@ -48,6 +48,9 @@ fn a_forged_copy_of_a_key_does_not_split_replicas() {
         who: "somebody else".into(),
         text: "something else".into(),
         source_key: [4; 16],
+        rank: None,
+        files: None,
+        source: None,
     });
     let ops = [group.say(1, 10, &line(4)), group.say(3, 5, &forged)];
     let mut texts = Vec::new();
@@ -68,7 +71,15 @@ fn lines_of_one_second_keep_the_order_of_their_file() {
     let mut group = Group::new(1);
     let mut store = Store::of(&group);
     let at = |time_ms: u64, text: &str, key: u8| {
-        Content::Imported(Imported { time_ms, who: "p".into(), text: text.into(), source_key: [key; 16] })
+        Content::Imported(Imported {
+            time_ms,
+            who: "p".into(),
+            text: text.into(),
+            source_key: [key; 16],
+            rank: None,
+            files: None,
+            source: None,
+        })
     };
     // Keys descend, so that nothing but the order of writing puts these lines in order.
     let lines = [at(9_000, "a", 9), at(9_000, "b", 8), at(9_000, "c", 7), at(8_000, "earlier", 6)];

@@ -37,6 +37,13 @@ pub fn shown(ops: &[Op]) -> Shown {
                 let place = (line.time_ms, op.header.hlc, op.id);
                 imported.entry(line.source_key).or_insert((place, line.who, line.text));
             }
+            Content::Message(_)
+            | Content::Edit(_)
+            | Content::Delete(_)
+            | Content::Restore(_)
+            | Content::Reaction(_)
+            | Content::Set(_)
+            | Content::Tag(_) => {}
             Content::Unknown(_) => native.push((op.header.hlc.ms(), String::new(), String::new(), op.id)),
         }
     }

@@ -112,6 +112,9 @@ pub fn line(number: u8) -> Content {
         who: format!("p{number}"),
         text: format!("line {number}"),
         source_key: [number; 16],
+        rank: None,
+        files: None,
+        source: None,
     })
 }
 

@@ -17,7 +17,7 @@ use tombolo_model::{Class, Control, ConversationId, DeviceId, Hlc, LogId, OpId, 
 use tombolo_oplog::{Incoming, Log, NoFold, Open};
 use tombolo_proto::Fault;
 use tombolo_relay::{Config, Limits, Place, Relay};
-use tombolo_replica::{ConnId, Draft, Event, Link, Now, Output, Replica, Scope, Target, Tools};
+use tombolo_replica::{ConnId, Draft, Event, Link, Now, Output, Replica, Rest, Scope, Target, Tools};
 
 /// No step of a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,7 +135,8 @@ impl Device {
         let seal = move |header: &tombolo_model::Header| {
             Ok((0..bytes).map(|at| (at as u64 * 31 + header.seq * 7 + u64::from(seed)) as u8).collect())
         };
-        let drafts: Vec<Draft<'_>> = (0..count).map(|_| Draft::Sealed { len: bytes, seal: &seal }).collect();
+        let drafts: Vec<Draft<'_>> =
+            (0..count).map(|_| Draft::Sealed { len: bytes, seal: &seal, rest: Rest::default() }).collect();
         self.write(Some(conversation), &drafts).into_iter().map(|op| op.id).collect()
     }
 
