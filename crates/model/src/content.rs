@@ -260,9 +260,10 @@ mod tests {
             5 => Content::Edit(Edit {
                 target: Target::Note(few),
                 bases: vec![id],
-                splices: vec![Splice { at: 1, delete: 2, insert: text }],
+                splices: vec![Splice { at: 1, delete: 2, insert: text.clone() }],
+                whole: Some(text),
             }),
-            6 => Content::Delete(Delete { message: at }),
+            6 => Content::Delete(Delete { message: at, withdrawn: Some(true) }),
             7 => Content::Restore(Box::new(Restore { message: at, tags: vec![id], content: message })),
             8 => Content::Reaction(Reaction { message: Reaction::names(&id), by: -1, emoji: format!("x{few}") }),
             9 => Content::Set(Set {

@@ -3,7 +3,7 @@
 //! Both walk all ops once, in the order of arrival (the fold's rules do not depend on it), and need memory only for what
 //! is not delivered, for late marks, and for titles and names. Not here: the log's own checks (`tombolo_oplog`).
 
-use crate::Place;
+use crate::{Place, beside};
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use crate::views::{Mark, Numbers, Views};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +26,10 @@ pub enum Mismatch {
     Message(ConversationId, OpId),
     /// Messages are shown that no op says, this many.
     Surplus(ConversationId, u64),
+    /// What an op says beside a message is missing or another.
+    Beside(ConversationId, OpId),
+    /// Beside messages stands what no op says, this many rows.
+    BesideSurplus(ConversationId, u64),
     /// The title is another one.
     Title(ConversationId),
     /// A device's name is another one.
@@ -41,7 +45,7 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     let reader = batch.reads()?;
     let tx = batch.transaction()?;
     let late = late_marks(tx)?;
-    tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name;")?;
+    tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name; DELETE FROM beside;")?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });
         views.fold(tx, op, Numbers::read(tx, arrival)?, mark)?;
@@ -120,6 +124,8 @@ struct Expected {
     mismatches: BTreeSet<Mismatch>,
     /// Rows that were found as they should be, or missed and named.
     rows: BTreeMap<ConversationId, u64>,
+    /// Rows that ops have beside messages.
+    beside: BTreeMap<ConversationId, u64>,
     titles: BTreeMap<ConversationId, (Hlc, OpId, String)>,
     names: BTreeMap<(ConversationId, DeviceId), (Hlc, OpId, String)>,
 }
@@ -138,7 +144,15 @@ impl Expected {
     fn look_at(&mut self, conn: &Connection, views: &Views, arrival: u64, op: &Op) -> Result<(), LogError> {
         let conversation = op.conversation();
         let version = |text| (op.header.hlc, op.id, text);
-        let (kind, text) = match views.open(op) {
+        let content = views.open(op);
+        if let Some(content) = &content {
+            let (count, right) = beside::compare(conn, arrival, op, content)?;
+            *self.beside.entry(conversation).or_default() += count;
+            if !right {
+                self.name(Mismatch::Beside(conversation, op.id));
+            }
+        }
+        let (kind, text) = match content {
             Some(Content::Title(title)) => {
                 keep_greatest(&mut self.titles, conversation, version(title));
                 return Ok(());
@@ -171,14 +185,14 @@ impl Expected {
                 return Ok(());
             }
             Some(
-                Content::Message(_)
-                | Content::Edit(_)
+                Content::Edit(_)
                 | Content::Delete(_)
                 | Content::Restore(_)
                 | Content::Reaction(_)
                 | Content::Set(_)
                 | Content::Tag(_),
             ) => return Ok(()),
+            Some(Content::Message(message)) => (KIND_TEXT, message.text),
             Some(Content::Text(text)) => (KIND_TEXT, text),
             Some(Content::Unknown(_)) => (KIND_NEWER, String::new()),
             None => (KIND_SEALED, String::new()),
@@ -217,6 +231,19 @@ impl Expected {
             // Where single rows are wrong already, their number says nothing more.
             if shown > expected && !wrong.contains(&conversation) {
                 self.name(Mismatch::Surplus(conversation, shown - expected));
+            }
+        }
+        let mut statement = conn.prepare(
+            "SELECT c.id, count(*) FROM beside b LEFT JOIN conversation c ON c.n = b.conversation \
+             GROUP BY b.conversation",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let conversation = ConversationId(row.get::<_, Option<[u8; 16]>>(0)?.unwrap_or_default());
+            let expected = self.beside.get(&conversation).copied().unwrap_or(0);
+            let found = row.get::<_, i64>(1)? as u64;
+            if found > expected {
+                self.name(Mismatch::BesideSurplus(conversation, found - expected));
             }
         }
         for row in reader.conversations()? {

@@ -13,15 +13,22 @@
 //! Read in this order: `schema.rs` (the tables), `place.rs` (display order), `views.rs` (the fold), `read.rs`, `check.rs`
 //! (rebuild and compare), `timeline.rs`.
 
+mod beside;
 mod check;
+mod facets;
+mod look;
 mod place;
 mod read;
+mod register;
 mod schema;
 pub mod timeline;
 mod views;
 
 pub use check::{Mismatch, compare, rebuild};
+pub use facets::{Deleted, Facets, Reacted, Version};
+pub use look::{Disputed, Look, founder, message_at};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};
+pub use register::{Given, Register, Tagged, register, registers, tagged};
 pub use schema::COMPONENT;
 pub use views::{Opener, Views, mark_seen};

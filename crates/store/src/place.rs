@@ -43,6 +43,20 @@ impl Place {
         Self { section: Section::Imported, at: bounded(Hlc::new(time_ms, 0).0), sub: bounded(hlc.0), id }
     }
 
+    /// A place right below: a page after it begins with what stands here.
+    #[must_use]
+    pub fn just_before(&self) -> Self {
+        let mut id = self.id;
+        for byte in id.0.iter_mut().rev() {
+            let (less, borrowed) = byte.overflowing_sub(1);
+            *byte = less;
+            if !borrowed {
+                break;
+            }
+        }
+        Self { id, ..*self }
+    }
+
     /// **Milliseconds** since 1970: when it was written, as its author says.
     #[must_use]
     pub fn time_ms(&self) -> u64 {

@@ -8,7 +8,9 @@ use tombolo_oplog::{Component, Step};
 pub const COMPONENT: Component = Component { name: "store", steps: STEPS };
 
 /// All steps, oldest first. A released step never changes.
-const STEPS: &[Step] = &[Step {
+const STEPS: &[Step] = &[MESSAGES, crate::beside::STEP];
+
+const MESSAGES: Step = Step {
     why: "Messages in display order, titles, names, and how far this person has read.",
     sql: "
 -- section 0: imported, at = claimed time, sub = clock reading of the op that brought it; section 1: written here, at =
@@ -36,4 +38,4 @@ CREATE TABLE name (
 -- The newest place (of section 1) that this person has seen.
 CREATE TABLE seen (conversation INTEGER PRIMARY KEY, at INTEGER NOT NULL, id BLOB NOT NULL) STRICT;
 ",
-}];
+};

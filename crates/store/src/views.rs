@@ -7,8 +7,8 @@
 //! the greatest (hlc, id); of several imports with one source key the one with the smallest (hlc, id) is shown. Ops may be
 //! given twice (a repaired op is): the rows stay the same.
 
-use crate::Place;
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
+use crate::{Place, beside};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,18 +196,28 @@ impl Views {
                 }
                 Ok(())
             }
-            // Their tables are folded beside the messages.
+            Some(Content::Message(mut message)) => {
+                let text = std::mem::take(&mut message.text);
+                beside::put(tx, numbers.conversation, numbers.log, op, &Content::Message(message))?;
+                self.put_message(tx, op, numbers, (KIND_TEXT, text), mark)?;
+                if let Mark::Judge { written: true } = mark {
+                    self.raise_seen_to(tx, op, numbers)?;
+                }
+                Ok(())
+            }
             Some(
-                Content::Message(_)
-                | Content::Edit(_)
+                content @ (Content::Edit(_)
                 | Content::Delete(_)
                 | Content::Restore(_)
                 | Content::Reaction(_)
                 | Content::Set(_)
-                | Content::Tag(_),
-            ) => Ok(()),
+                | Content::Tag(_)),
+            ) => beside::put(tx, numbers.conversation, numbers.log, op, &content),
             Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, String::new()), mark),
-            Some(Content::Imported(imported)) => put_imported(tx, op, numbers, &imported),
+            Some(Content::Imported(imported)) => {
+                put_imported(tx, op, numbers, &imported)?;
+                beside::put(tx, numbers.conversation, numbers.log, op, &Content::Imported(imported))
+            }
             Some(Content::Title(title)) => put_title(tx, op, numbers, &title),
             Some(Content::Name(name)) => put_name(tx, op, numbers, &name),
             None => self.put_message(tx, op, numbers, (KIND_SEALED, String::new()), mark),

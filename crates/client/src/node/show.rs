@@ -74,7 +74,7 @@ impl Node {
 
     fn at(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<tombolo_store::Message>, LogError> {
         let Some(place) = self.replica.fold().place_of(self.log(), conversation, id)? else { return Ok(None) };
-        let found = tombolo_store::page_after(self.log(), conversation, Some(&just_before(place)), 1)?;
+        let found = tombolo_store::page_after(self.log(), conversation, Some(&place.just_before()), 1)?;
         Ok(found.into_iter().find(|message| message.id() == *id))
     }
 
@@ -291,17 +291,4 @@ impl Node {
 
 fn name_of(names: &Names, device: &DeviceId) -> String {
     names.name(device).map_or_else(|| device.short(), str::to_owned)
-}
-
-/// A place right below another, so that a page after it begins with that one.
-fn just_before(place: Place) -> Place {
-    let mut id = place.id;
-    for byte in id.0.iter_mut().rev() {
-        let (less, borrowed) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrowed {
-            break;
-        }
-    }
-    Place { id, ..place }
 }

@@ -152,6 +152,10 @@ pub struct Edit {
     /// In order, at most [`SPLICES_MAX`].
     #[n(2)]
     pub splices: Vec<Splice>,
+    /// The version as a whole, for a message: should the text that the splices begin from be deleted meanwhile, this is
+    /// what can still be shown and chosen. Left out where both together would not fit.
+    #[n(3)]
+    pub whole: Option<String>,
 }
 
 /// Deletes a message for everyone. The op's header names the bodies that go.
@@ -160,6 +164,9 @@ pub struct Delete {
     /// Which.
     #[n(0)]
     pub message: MessageRef,
+    /// It had not left its author's device: nothing is shown in its place.
+    #[n(1)]
+    pub withdrawn: Option<bool>,
 }
 
 /// Takes deletions of a message back. The deleted body is gone, so this carries it again.
@@ -387,6 +394,7 @@ impl Edit {
         }
         ids(&self.bases, "bases")?;
         at_most(self.splices.len(), SPLICES_MAX, "splices")?;
+        at_most(self.whole.as_ref().map_or(0, String::len), TEXT_BYTES_MAX, "edit")?;
         at_most(self.splices.iter().map(|splice| splice.insert.len()).sum(), TEXT_BYTES_MAX, "edit")
     }
 }
