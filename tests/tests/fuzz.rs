@@ -12,11 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tombolo_client::Kind;
 use tombolo_identity::{AccountKey, DeviceKey, InviteKey, sign_op};
-use tombolo_model::content::{Content, Imported};
+use tombolo_model::content::{
+    Content, Delete, Edit, File, Image, Imported, Message, MessageRef, Reaction, Restore, Set, Slot, Splice, Tag,
+    TagSet, Target, Value,
+};
 use tombolo_model::digest::Chain;
 use tombolo_model::op::VERSION;
 use tombolo_model::{
-    BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, Proof, RelayAddress, Signature,
+    AccountId, BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, Proof, RelayAddress, Signature,
 };
 use tombolo_proto::frame::{Ack, Batch, Difference, Hello, Resume, Root, Settled, Wanted};
 use tombolo_proto::reconcile::estimator::Estimator;
@@ -202,11 +205,31 @@ fn corpus() -> Corpus {
         files: None,
         source: None,
     };
+    let at = MessageRef { hlc: Hlc(7), id: OpId([4; 32]) };
+    let image = Image { width: 3, height: 4, thumbnail: vec![1; 9] };
+    let (name, media) = ("a.png".into(), "image/png".into());
+    let file = File { blob: [5; 32], key: [6; 32], bytes: 9, name, media, image: Some(image) };
+    let message = Message {
+        text: "See this.".into(),
+        answers: Some(at),
+        quotes: Some(vec![at]),
+        mentions: Some(vec![AccountId([8; 32])]),
+        files: Some(vec![file]),
+    };
+    let splices = vec![Splice { at: 1, delete: 2, insert: "x".into() }];
+    let edit = Edit { target: Target::Message(at), bases: vec![at.id], splices, whole: Some("axb".into()) };
     let contents = [
         ("text", Content::Text("The boats are in.".into())),
         ("title", Content::Title("Harbour".into())),
         ("name", Content::Name("Ana".into())),
         ("imported", Content::Imported(imported)),
+        ("message", Content::Message(Box::new(message.clone()))),
+        ("edit", Content::Edit(edit)),
+        ("delete", Content::Delete(Delete { message: at, withdrawn: None })),
+        ("restore", Content::Restore(Box::new(Restore { message: at, tags: vec![at.id], content: message }))),
+        ("reaction", Content::Reaction(Reaction { message: [7; 16], by: 1, emoji: "+".into() })),
+        ("set", Content::Set(Set { slot: Slot::Timer, bases: vec![at.id], value: Value::Number(9) })),
+        ("tag", Content::Tag(Tag { set: TagSet::Pins, message: at, removes: Some(vec![at.id]) })),
     ];
     for (name, content) in contents {
         all.insert(("content", name.into()), content.to_padded().unwrap());

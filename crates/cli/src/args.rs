@@ -2,6 +2,10 @@
 //!
 //! Only parsing. What a command does stands in `commands.rs`; what it prints in `rows.rs` (JSON) and `show.rs` (people).
 
+mod talk;
+
+pub(crate) use talk::Talk;
+
 use crate::span::{self, Span};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -92,9 +96,15 @@ pub(crate) enum Command {
         /// The conversation
         #[arg(value_name = "C")]
         conversation: String,
-        /// The text, or - to read standard input, a line a message
+        /// The text, or - to read standard input, a line a message. `@Name` calls upon somebody
         #[arg(required = true)]
         text: Vec<String>,
+        /// Answer this message
+        #[arg(long, value_name = "MESSAGE")]
+        answer: Option<String>,
+        /// Quote this message (several times for several)
+        #[arg(long, value_name = "MESSAGE")]
+        quote: Vec<String>,
     },
     /// Read: oldest first, newest last
     Messages {
@@ -107,7 +117,18 @@ pub(crate) enum Command {
         /// Only what stands before this message: its id, as printed
         #[arg(long, value_name = "CURSOR")]
         before: Option<String>,
+        /// Also print the beginnings of ids, to name messages by
+        #[arg(long)]
+        ids: bool,
     },
+    /// Who takes part in a conversation
+    Members {
+        /// The conversation
+        #[arg(value_name = "C")]
+        conversation: String,
+    },
+    #[command(flatten)]
+    Talk(Talk),
     /// Exchange with relays and peers until nothing is missing
     Sync {
         /// Only with this relay [default: yours and those of your conversations]
@@ -208,7 +229,7 @@ mod tests {
 
     #[test]
     fn texts_are_words_or_standard_input() {
-        let Command::Send { conversation, text } = parse(&["send", "C", "hello", "sea"]).unwrap().command else {
+        let Command::Send { conversation, text, .. } = parse(&["send", "C", "hello", "sea"]).unwrap().command else {
             panic!("not send")
         };
         assert_eq!((conversation.as_str(), text.join(" ").as_str()), ("C", "hello sea"));

@@ -47,7 +47,7 @@ pub(crate) fn conversation(name: &str, rows: &[ConversationRow]) -> Result<Conve
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::door::{Kind, Standing};
+    use crate::door::{Keeping, Kind, Standing};
 
     fn row(first: u8, title: &str) -> ConversationRow {
         let mut id = [0xee; 16];
@@ -60,6 +60,7 @@ mod tests {
             unread: 0,
             ops: 1,
             relays: vec![],
+            keeping: Keeping::default(),
         }
     }
 

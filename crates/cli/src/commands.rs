@@ -2,6 +2,8 @@
 //!
 //! Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
 
+mod talk;
+
 use crate::args::{Cli, Command, Global, KeyStore};
 use crate::door::{self, ConversationId, Door, Event, SyncOptions};
 use crate::failure::Failure;
@@ -57,21 +59,23 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
             let found = door.conversations().await?;
             out.rows(found.iter().map(rows::Listed::from), |style| show::list(&found, style))
         }
-        Command::Send { conversation, text } => {
+        Command::Send { conversation, text, answer, quote } => {
             let conversation = choose(door, &conversation).await?;
             if text == ["-"] {
                 send_lines(door, conversation, out).await
             } else {
-                send(door, conversation, vec![text.join(" ")], out).await
+                post(door, conversation, text.join(" "), answer, quote, out).await
             }
         }
-        Command::Messages { conversation, limit, before } => {
+        Command::Messages { conversation, limit, before, ids } => {
             let conversation = choose(door, &conversation).await?;
             let limit = limit as usize;
             let found = door.messages(conversation, limit, before).await?;
             let older = found.len() == limit;
-            out.rows(found.iter().map(rows::Message::from), |style| show::messages(&found, older, style))
+            out.rows(found.iter().map(rows::Message::from), |style| show::messages(&found, older, ids, style))
         }
+        Command::Members { conversation } => members(door, &conversation, out).await,
+        Command::Talk(command) => talk::run(door, command, out).await,
         Command::Sync { relay, peer, once, trust } => {
             let options = SyncOptions {
                 relays: relay.into_iter().collect(),
@@ -188,6 +192,57 @@ async fn accept(door: &Door, link: &str, out: &Out) -> Result<(), Failure> {
 async fn send(door: &Door, conversation: ConversationId, texts: Vec<String>, out: &Out) -> Result<(), Failure> {
     let sent = door.send(conversation, texts).await?;
     out.rows(sent.iter().map(rows::SentRow::from), |_| sent.iter().map(|sent| sent.id.to_string()).collect())
+}
+
+/// One message with what it answers, quotes and whom it calls upon.
+async fn post(
+    door: &Door,
+    conversation: ConversationId,
+    text: String,
+    answer: Option<String>,
+    quote: Vec<String>,
+    out: &Out,
+) -> Result<(), Failure> {
+    let mut post = door::Post::default();
+    let here = |(found, id): (ConversationId, door::OpId)| {
+        let words = "that message is of another conversation";
+        if found == conversation { Ok(id) } else { Err(Failure::new("unknown-message", words, "")) }
+    };
+    if let Some(answer) = answer {
+        post.answers = Some(here(door.client().locate(answer).await?)?);
+    }
+    for quote in quote {
+        post.quotes.push(here(door.client().locate(quote).await?)?);
+    }
+    if text.contains('@') {
+        let people = door.client().people(conversation).await?;
+        let called = people.into_iter().filter(|(_, name)| calls(&text, name)).map(|(account, _)| account);
+        post.mentions = called.collect();
+    }
+    post.text = text;
+    let sent = [door.client().post(conversation, post).await?];
+    out.rows(sent.iter().map(rows::SentRow::from), |_| sent.iter().map(|sent| sent.id.to_string()).collect())
+}
+
+/// Whether a text calls upon somebody: `@` and the name, and behind it no letter that goes on.
+fn calls(text: &str, name: &str) -> bool {
+    let called = format!("@{name}");
+    !name.is_empty()
+        && text.match_indices(&called).any(|(at, _)| {
+            let goes_on = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+            !goes_on(text[at + called.len()..].chars().next()) && !goes_on(text[..at].chars().next_back())
+        })
+}
+
+async fn members(door: &Door, conversation: &str, out: &Out) -> Result<(), Failure> {
+    let conversation = choose(door, conversation).await?;
+    let found = door.client().people(conversation).await?;
+    let row = |(account, name): &(door::AccountId, String)| rows::MemberRow {
+        account: account.to_string(),
+        name: name.clone(),
+    };
+    let line = |(account, name): &(door::AccountId, String)| format!("{account}  {}", crate::text::one_line(name));
+    out.rows(found.iter().map(row), |_| found.iter().map(line).collect())
 }
 
 /// Lines that are sent with one sync of the disk, when they come faster than that.

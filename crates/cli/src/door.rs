@@ -10,12 +10,14 @@ use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
-    ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding, InviteRow, Line, Listening, Message,
-    MessageState, Progress, Sent, Standing, SyncOptions, SyncReport,
+    AccountId, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding, InviteRow,
+    Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Sent, Standing, SyncOptions, SyncReport,
+    TextRow, VersionRow,
 };
 
 #[cfg(test)]
-pub(crate) use tombolo_client::Kind;
+pub(crate) use tombolo_client::{Beside, Keeping};
+pub(crate) use tombolo_client::{File, Kind, ReactionRow as Reaction};
 
 /// Names a file with further certificates to believe, for relays with their own.
 const CERTIFICATES: &str = "TOMBOLO_CERTIFICATES";
@@ -86,6 +88,11 @@ impl Door {
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
         let config = config(home(global)?, chosen(global)?);
         Ok(Self { client: blocking(move || Client::open(&config)).await? })
+    }
+
+    /// The client, for commands that only pass on.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Closes the store in order.

@@ -7,9 +7,13 @@
 //! | `new`, `accept` | `conversation`: 32 hex digits |
 //! | `invite` | `link`, `conversation` |
 //! | `invites` | `conversation`, `key`, `uses`, `used`, `expires` (ISO time, or null), `revoked` |
-//! | `list` | `conversation`, `title`, `unread`, `ops` |
+//! | `list` | `conversation`, `title`, `unread`, `ops`, `kind` (`group`, `direct`, `own`), `mute`, `archived`, `folder`, `favourite` |
+//! | `members` | `account`, `name` |
 //! | `send` | `id`, `token`, a message |
-//! | `messages` | `id`, `author` (device), `name`, `text`, `hlc` (number), `time` (ISO, UTC), `state` (`local`, `held`, `received`, `imported`, `sealed`), `late` |
+//! | `messages` | `id`, `author` (device), `name`, `text`, `hlc` (number), `time` (ISO, UTC), `state` (`local`, `held`, `received`, `imported`, `sealed`), `late`, `own`, `answers`, `quotes`, `mentions`, `mentions_me`, `files`, `edits`, `edited`, `merged`, `deleted`, `conflict`, `reactions` (`emoji`, `names`, `own`), `replies`, `pinned`, `blocked`, `expires` |
+//! | `show`, `edit`, `undo`, `react`, `pin`, `pins`, `thread`, `mentions` | as `messages` |
+//! | `outbox` | as `messages`, and `conversation`, `replicas`, `failed` |
+//! | `history`, `conflicts`, `topic`, `notes`, `draft`, `timer`, `block` | see `commands/talk.rs` |
 //! | `sync` | `ops_in`, `ops_out`, `bytes_in`, `bytes_out`, `round_trips`, `proven`, `found_by` (`cursor`, `heights`, `sketch`, `ranges`) |
 //! | `watch` | `event`, and what belongs to it: see [`Happening`] |
 //! | `listen` | `listening`: HOST:PORT |
@@ -59,6 +63,17 @@ pub(crate) struct Listed {
     pub(crate) title: String,
     pub(crate) unread: u64,
     pub(crate) ops: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) mute: Option<String>,
+    pub(crate) archived: bool,
+    pub(crate) folder: String,
+    pub(crate) favourite: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct MemberRow {
+    pub(crate) account: String,
+    pub(crate) name: String,
 }
 
 #[derive(Serialize)]
@@ -77,6 +92,38 @@ pub(crate) struct Message {
     pub(crate) time: String,
     pub(crate) state: &'static str,
     pub(crate) late: bool,
+    pub(crate) own: bool,
+    pub(crate) answers: Option<String>,
+    pub(crate) quotes: Vec<String>,
+    pub(crate) mentions: Vec<String>,
+    pub(crate) mentions_me: bool,
+    pub(crate) files: Vec<FileRow>,
+    pub(crate) edits: u64,
+    pub(crate) edited: Option<String>,
+    pub(crate) merged: bool,
+    pub(crate) deleted: Option<String>,
+    pub(crate) conflict: bool,
+    pub(crate) reactions: Vec<ReactionRow>,
+    pub(crate) replies: u64,
+    pub(crate) pinned: bool,
+    pub(crate) blocked: bool,
+    pub(crate) expires: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FileRow {
+    pub(crate) name: String,
+    pub(crate) media: String,
+    pub(crate) bytes: u64,
+    pub(crate) width: Option<u32>,
+    pub(crate) height: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ReactionRow {
+    pub(crate) emoji: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) own: bool,
 }
 
 #[derive(Serialize)]
@@ -166,7 +213,45 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 impl From<&ConversationRow> for Listed {
     fn from(row: &ConversationRow) -> Self {
-        Self { conversation: row.id.to_string(), title: row.title.clone(), unread: row.unread, ops: row.ops }
+        let mute = match row.keeping.mute_until_ms {
+            0 => None,
+            u64::MAX => Some("always".to_owned()),
+            until_ms => Some(iso(until_ms)),
+        };
+        Self {
+            conversation: row.id.to_string(),
+            title: row.title.clone(),
+            unread: row.unread,
+            ops: row.ops,
+            kind: match row.kind {
+                door::Kind::Group => "group",
+                door::Kind::Direct => "direct",
+                door::Kind::Own => "own",
+            },
+            mute,
+            archived: row.keeping.archived,
+            folder: row.keeping.folder.clone(),
+            favourite: row.keeping.favourite,
+        }
+    }
+}
+
+impl From<&door::File> for FileRow {
+    fn from(file: &door::File) -> Self {
+        let image = file.image.as_ref();
+        Self {
+            name: file.name.clone(),
+            media: file.media.clone(),
+            bytes: file.bytes,
+            width: image.map(|image| image.width),
+            height: image.map(|image| image.height),
+        }
+    }
+}
+
+impl From<&door::Reaction> for ReactionRow {
+    fn from(row: &door::Reaction) -> Self {
+        Self { emoji: row.emoji.clone(), names: row.names.clone(), own: row.own }
     }
 }
 
@@ -200,6 +285,22 @@ impl From<&door::Message> for Message {
             time: iso(message.time_ms),
             state: message.state.word(),
             late: message.late,
+            own: message.own,
+            answers: message.beside.answers.map(|answered| answered.id.to_string()),
+            quotes: message.beside.quotes.iter().map(|quoted| quoted.id.to_string()).collect(),
+            mentions: message.beside.mentions.iter().map(ToString::to_string).collect(),
+            mentions_me: message.beside.mentions_me,
+            files: message.beside.files.iter().map(FileRow::from).collect(),
+            edits: message.beside.edits,
+            edited: (message.beside.edited_ms > 0).then(|| iso(message.beside.edited_ms)),
+            merged: message.beside.merged,
+            deleted: message.beside.deleted.clone(),
+            conflict: message.beside.conflict,
+            reactions: message.beside.reactions.iter().map(ReactionRow::from).collect(),
+            replies: message.beside.replies,
+            pinned: message.beside.pinned,
+            blocked: message.beside.blocked,
+            expires: (message.beside.expires_ms > 0).then(|| iso(message.beside.expires_ms)),
         }
     }
 }

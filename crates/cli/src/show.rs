@@ -4,6 +4,8 @@
 //! Words follow one rule: short, plain, certain. Whatever others wrote goes through `text.rs` first. Not here: JSON
 //! (`rows.rs`), writing to the terminal (`out.rs`).
 
+mod beside;
+
 use crate::calendar::Moment;
 use crate::door::{
     self, ConversationRow, DigestRow, Event, Finding, InviteRow, Message, MessageState, Standing, SyncReport,
@@ -51,6 +53,32 @@ impl Style {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
+    /// The same without headings and dividers.
+    pub(crate) fn plain(&self) -> Self {
+        Self { terminal: false, ..self.clone() }
+    }
+
+    /// Something to be overlooked.
+    pub(crate) fn quiet(&self, text: &str) -> String {
+        self.paint(Ink::Quiet, text)
+    }
+
+    /// A heading.
+    pub(crate) fn heading(&self, text: &str) -> String {
+        self.paint(Ink::Strong, text)
+    }
+
+    /// Something that somebody must do something about.
+    pub(crate) fn alarm(&self, text: &str) -> String {
+        self.paint(Ink::Storm, text)
+    }
+
+    /// Date and time on this person's clock.
+    pub(crate) fn when(&self, unix_ms: u64) -> String {
+        let moment = self.moment(unix_ms);
+        format!("{} {}", moment.date(), moment.clock())
+    }
+
     fn moment(&self, unix_ms: u64) -> Moment {
         Moment::at(unix_ms, self.zone.offset_s(unix_ms))
     }
@@ -75,8 +103,8 @@ impl Style {
 /// Widest column of names.
 const NAME_WIDTH_MAX: usize = 20;
 
-/// A page of messages. `older` = there may be more before it.
-pub(crate) fn messages(rows: &[Message], older: bool, style: &Style) -> Vec<String> {
+/// A page of messages. `older` = there may be more before it; `ids` = with the beginnings of their ids.
+pub(crate) fn messages(rows: &[Message], older: bool, ids: bool, style: &Style) -> Vec<String> {
     if rows.is_empty() {
         return if style.terminal { vec![style.paint(Ink::Quiet, "No messages here.")] } else { Vec::new() };
     }
@@ -96,12 +124,21 @@ pub(crate) fn messages(rows: &[Message], older: bool, style: &Style) -> Vec<Stri
             last = Some((is_imported, moment.days));
         }
         let time = if style.terminal { moment.clock() } else { format!("{} {}", moment.date(), moment.clock()) };
-        let indent = " ".repeat(width(&time) + 2 + name_width + 2);
+        let id = if ids { format!("{}  ", row.id.short()) } else { String::new() };
+        let indent = " ".repeat(id.len() + width(&time) + 2 + name_width + 2);
         let ink = if row.own && !is_imported { Ink::Tide } else { Ink::Strong };
         let name = format!("{}{}", style.paint(ink, name), &pad(name, name_width)[name.len()..]);
         let text = harmless(&row.text).trim_end().replace('\n', &format!("\n{indent}"));
-        let text = if row.state == MessageState::Sealed { style.paint(Ink::Quiet, &text) } else { text };
-        let mut line = format!("{}  {name}  {text}", style.paint(Ink::Quiet, &time));
+        let text = match beside::instead(row) {
+            Some(instead) => style.paint(Ink::Quiet, &instead),
+            None if row.state == MessageState::Sealed => style.paint(Ink::Quiet, &text),
+            None => text,
+        };
+        let above = beside::above(row).into_iter().map(|line| style.paint(Ink::Quiet, &line));
+        let text: Vec<String> =
+            above.chain((!text.is_empty()).then_some(text)).chain(beside::below(row, style)).collect();
+        let text = text.join(&format!("\n{indent}"));
+        let mut line = format!("{}  {name}  {text}", style.paint(Ink::Quiet, &format!("{id}{time}")));
         for (ink, mark) in marks(row) {
             line.push_str(&format!("  {}", style.paint(ink, &format!("({mark})"))));
         }
@@ -131,6 +168,7 @@ fn marks(row: &Message) -> Vec<(Ink, String)> {
         MessageState::Imported => {}
         MessageState::Sealed => {}
     }
+    marks.extend(beside::marks(row));
     marks
 }
 
@@ -288,7 +326,7 @@ pub(crate) fn event(event: &Event, conversations: &[ConversationRow], style: &St
             let place = style.paint(Ink::Quiet, &titled(conversation));
             // Under a divider for every single message nobody could read.
             let plain = Style { terminal: false, ..style.clone() };
-            let mut lines = messages(std::slice::from_ref(message), false, &plain);
+            let mut lines = messages(std::slice::from_ref(message), false, false, &plain);
             if let Some(first) = lines.first_mut() {
                 *first = format!("{place}  {first}");
             }

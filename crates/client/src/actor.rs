@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tombolo_proto::Fault;
+use tombolo_proto::{Fault, Refusal};
 use tombolo_replica::{ConnId, ConnState, Event, Link, Now, Output, Stats};
 
 type Call = Box<dyn FnOnce(&mut Node, Now) + Send>;
@@ -234,6 +234,32 @@ impl Actor {
     }
 }
 
+/// Keeps in mind why something does not go out, for those who look at the outbox.
+fn note(node: &mut Node, event: &Event, now: Now) {
+    let noted = match event {
+        Event::Refused { conn, conversation, refusal, by_peer: true } if is_final(*refusal) => {
+            let Ok(Some(ConnState { peer: Some(peer), .. })) = node.replica().state(*conn) else { return };
+            node.note_refusal(conversation, &peer.short(), Some(crate::sync::refused(*refusal)), now)
+        }
+        Event::Proven { peer, conversations, .. } => {
+            conversations.iter().try_for_each(|conversation| node.note_refusal(conversation, &peer.short(), None, now))
+        }
+        _ => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::warn!(code = error.code(), "What a replica refused could not be noted: {error}");
+    }
+}
+
+/// Whether somebody must do something about it: other refusals pass by themselves.
+fn is_final(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::QuotaExceeded | Refusal::TooMany => true,
+        Refusal::InviteUsedUp | Refusal::InviteRevoked | Refusal::InviteExpired => true,
+        Refusal::NotHere | Refusal::Waits => false,
+    }
+}
+
 /// See [`Actor::inlet`].
 pub(crate) struct Inlet {
     queue: mpsc::WeakSender<Message>,
@@ -313,6 +339,9 @@ impl Body {
             if worked.is_ok() && (due || now.mono_ms >= ticked_ms + TICK_MS) {
                 ticked_ms = now.mono_ms;
                 worked = node.replica().tick(now);
+                if let Err(error) = node.tick(now) {
+                    tracing::warn!(code = error.code(), "What is kept for a while could not be cleared: {error}");
+                }
             }
             if let Err(error) = worked {
                 tracing::error!(code = error.code(), "The store failed; the node stops: {error}");
@@ -380,7 +409,10 @@ impl Body {
                         let _ = outbox.send(Outgoing::Close);
                     }
                 }
-                Output::Event(event) => self.happened.push(event),
+                Output::Event(event) => {
+                    note(node, &event, self.now());
+                    self.happened.push(event);
+                }
             }
         }
     }

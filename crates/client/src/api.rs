@@ -1,5 +1,9 @@
 //! What the facade hands out: plain structs with public fields, made for screens and scripts, not for storage.
 
+mod talk;
+
+pub use talk::{Beside, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, TextRow, VersionRow};
+
 use crate::token::WriteToken;
 use tombolo_model::control::Kind;
 use tombolo_model::{ConversationId, DeviceId, OpId};
@@ -21,6 +25,8 @@ pub struct ConversationRow {
     pub ops: u64,
     /// Addresses of the relays that it names.
     pub relays: Vec<String>,
+    /// How this account keeps it.
+    pub keeping: Keeping,
 }
 
 /// Whether this device takes part in a conversation.
@@ -57,6 +63,8 @@ pub struct Message {
     pub own: bool,
     /// To page from: `messages` before or after it.
     pub cursor: String,
+    /// Answers, reactions, edits and whatever else stands beside it.
+    pub beside: Beside,
 }
 
 /// Where a message stands.

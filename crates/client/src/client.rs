@@ -1,5 +1,7 @@
 //! The handle.
 
+mod talk;
+
 use crate::actor::Actor;
 use crate::api::{ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, Sent, Standing, SyncReport};
 use crate::key_store::KeyStoreKind;
@@ -16,6 +18,7 @@ use tombolo_model::control::Kind;
 use tombolo_model::id::unhex;
 use tombolo_model::{AccountId, ConversationId, DeviceId};
 use tombolo_oplog::Open;
+use tombolo_replica::Now;
 use tombolo_seal::Invitation;
 
 /// Where a profile is and how it connects.
@@ -75,6 +78,10 @@ impl Client {
             let Profile { identity, continue_logs, lock, .. } = profile;
             let mut node = crate::Node::open(Open::new(path, 0), identity, continue_logs, Box::new(SystemEntropy))?;
             node.keep(lock);
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = Now { mono_ms: 0, wall_ms: wall.as_millis() as u64 };
+            node.own(now)?;
+            node.tick(now)?;
             Ok(node)
         };
         Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), account, device })

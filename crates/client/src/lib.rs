@@ -26,8 +26,8 @@ pub mod transport;
 mod watch;
 
 pub use api::{
-    ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Line, Message, MessageState, Progress, Sent,
-    Standing, SyncReport,
+    Beside, ConflictRow, ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Keeping, Line, Message,
+    MessageState, OutboxRow, Post, Progress, ReactionRow, Sent, Standing, SyncReport, TextRow, VersionRow,
 };
 pub use client::{Client, Config, Created};
 pub use entropy::{Entropy, SystemEntropy};
@@ -36,6 +36,7 @@ pub use node::{Identity, Node};
 pub use sync::SyncOptions;
 pub use timeline::Timeline;
 pub use token::WriteToken;
+pub use tombolo_model::content::{File, MessageRef, Slot, Value};
 pub use tombolo_model::control::Kind;
 pub use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 pub use tombolo_replica::Tools;

@@ -3,7 +3,13 @@
 //! The programs run a node on one owner thread (`actor`); the simulated world runs many in one loop. Time and
 //! randomness come in as arguments. What is returned as done is on the disk.
 
+mod outbox;
+mod own;
 mod show;
+mod talk;
+mod texts;
+
+pub use talk::UNDO_MS;
 
 use crate::api::{ConversationRow, DigestRow, InviteRow, Line, Sent, Standing};
 use crate::entropy::Entropy;
@@ -62,7 +68,7 @@ impl fmt::Debug for Node {
 }
 
 /// The parts of a device's file beside the log itself.
-pub const COMPONENTS: &[Component] = &[tombolo_store::COMPONENT, secrets::COMPONENT];
+pub const COMPONENTS: &[Component] = &[tombolo_store::COMPONENT, secrets::COMPONENT, outbox::COMPONENT];
 
 impl Node {
     /// Opens the store. `continue_logs` says that the store is the very one that was last closed in order; otherwise the
@@ -216,7 +222,7 @@ impl Node {
         let genesis =
             Control::Genesis { certificate: self.certificate(), kind, salt, relays: self.identity.relays.clone() };
         let mut contents = vec![(Content::Name(self.identity.name.clone()), Rest::default())];
-        if kind != Kind::Direct {
+        if kind == Kind::Group {
             contents.push((Content::Title(title.to_owned()), Rest::default()));
         }
         let secret = secrets::derive(&self.identity.storage, &salt);
@@ -379,6 +385,7 @@ impl Node {
     /// # Errors
     /// `empty`, `too-large`, `unknown-conversation`, and those of the store.
     pub fn send(&mut self, conversation: ConversationId, texts: &[&str], now: Now) -> Result<Vec<Sent>, Error> {
+        let rest = self.rest_of(&conversation, now)?;
         for text in texts {
             if text.is_empty() {
                 return Err(Error::new("empty", "an empty message is not sent", ""));
@@ -388,8 +395,9 @@ impl Node {
                 return Err(Error::new("too-large", words, "split it"));
             }
         }
-        let contents: Vec<Content> = texts.iter().map(|text| Content::Text((*text).to_owned())).collect();
-        let written = self.write_contents(conversation, &contents, now)?;
+        let contents: Vec<(Content, Rest)> =
+            texts.iter().map(|text| (Content::Text((*text).to_owned()), rest.clone())).collect();
+        let written = self.write_with(conversation, &contents, now)?;
         Ok(written.iter().map(|op| self.sent(op, now)).collect())
     }
 
@@ -446,7 +454,14 @@ impl Node {
     pub fn digest(&self, conversation: Option<ConversationId>) -> Result<Vec<DigestRow>, Error> {
         let rows = match conversation {
             Some(id) => vec![self.log().conversation(&id)?.ok_or_else(|| self.no_conversation(&id))?],
-            None => self.log().conversations()?,
+            // What no other device has is compared with nobody.
+            None => {
+                let mut rows = self.log().conversations()?;
+                rows.retain(|row| {
+                    row.kind != Some(Kind::Own) || self.log().members(&row.id).map_or(true, |all| all.len() > 1)
+                });
+                rows
+            }
         };
         let mut digests = Vec::with_capacity(rows.len());
         for row in rows {
@@ -463,6 +478,7 @@ impl Node {
     pub fn conversations(&self) -> Result<Vec<ConversationRow>, Error> {
         let mut rows = self.log().conversations()?;
         rows.sort_by_key(|row| std::cmp::Reverse(row.last_arrival));
+        let (mut keeping, _) = self.keeping()?;
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
             list.push(ConversationRow {
@@ -474,6 +490,7 @@ impl Node {
                 unread: self.unread(&row.id)?,
                 ops: row.ops,
                 relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
+                keeping: keeping.remove(&row.id).unwrap_or_default(),
             });
         }
         Ok(list)

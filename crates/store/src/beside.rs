@@ -156,7 +156,9 @@ fn rows(op: &Op, content: &Content) -> Vec<(Vec<u8>, bool)> {
         Content::Imported(imported) if imported.files.as_ref().is_some_and(|files| !files.is_empty()) => {
             vec![(about::message(&Reaction::names(&op.id)), true), (about::files(op.header.hlc), false)]
         }
-        Content::Text(_) | Content::Title(_) | Content::Name(_) | Content::Imported(_) | Content::Unknown(_) => Vec::new(),
+        Content::Text(_) | Content::Title(_) | Content::Name(_) | Content::Imported(_) | Content::Unknown(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -297,8 +299,7 @@ pub(crate) fn ids(conn: &Connection, n: i64, about: &[u8]) -> Result<Vec<Message
 
 /// How many ops stand beside one thing.
 pub(crate) fn count(conn: &Connection, n: i64, about: &[u8]) -> Result<u64, LogError> {
-    let mut statement =
-        conn.prepare_cached("SELECT count(*) FROM beside WHERE conversation = ?1 AND about = ?2")?;
+    let mut statement = conn.prepare_cached("SELECT count(*) FROM beside WHERE conversation = ?1 AND about = ?2")?;
     Ok(statement.query_row(params![n, about], |row| row.get::<_, i64>(0))? as u64)
 }
 

@@ -3,9 +3,9 @@
 //! Both walk all ops once, in the order of arrival (the fold's rules do not depend on it), and need memory only for what
 //! is not delivered, for late marks, and for titles and names. Not here: the log's own checks (`tombolo_oplog`).
 
-use crate::{Place, beside};
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use crate::views::{Mark, Numbers, Views};
+use crate::{Place, beside};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::Content;

@@ -10,6 +10,7 @@
 //! - Reactions are counters per device; an account shows one if its devices' sum is above 0, so it counts once.
 
 use crate::beside::Row;
+use crate::look::SharedText;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, Edit, Message, MessageRef, Reaction, Restore, Target};
 use tombolo_model::{AccountId, DeviceId, Hlc, OpId};
@@ -79,6 +80,8 @@ pub struct Facets {
     pub text: Option<String>,
     /// The versions that the text is made of; none = nobody edited it.
     pub current: Vec<OpId>,
+    /// What an edit of the text as it is shown replaces: those versions, or the restore that it begins from.
+    pub bases: Vec<OpId>,
     /// Number of edits that count.
     pub edits: usize,
     /// When it was edited last.
@@ -123,9 +126,9 @@ struct Counted<'a> {
 impl<'a> Counted<'a> {
     fn of(root: &Root<'_>, rows: &'a [Row], people: People<'_>) -> Self {
         let author = (people.account)(&root.author);
-        let by_author = |row: &Row| row.device == root.author || (author.is_some() && (people.account)(&row.device) == author);
-        let mut counted =
-            Self { edits: vec![], deletions: vec![], restores: vec![], reactions: vec![], message: None };
+        let by_author =
+            |row: &Row| row.device == root.author || (author.is_some() && (people.account)(&row.device) == author);
+        let mut counted = Self { edits: vec![], deletions: vec![], restores: vec![], reactions: vec![], message: None };
         for row in rows {
             // What names this message must come after it; a reaction knows its id only.
             let later = row.hlc > root.at.hlc;
@@ -211,6 +214,8 @@ pub(crate) fn facets(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Facet
         facets.conflict = !edits.is_empty();
         facets.message = Message::default();
     }
+    let begins = restored.map(|(row, _)| row.id).into_iter().collect();
+    facets.bases = if current.is_empty() { begins } else { current.clone() };
     (facets.text, facets.current) = (text, current);
     facets
 }
@@ -271,9 +276,8 @@ fn reactions(rows: &[(&Row, &Reaction)], people: People<'_>) -> Vec<Reacted> {
     let mut counts: BTreeMap<(&str, AccountId), Count> = BTreeMap::new();
     for (row, reaction) in rows {
         let Some(account) = (people.account)(&row.device) else { continue };
-        let count = counts
-            .entry((reaction.emoji.as_str(), account))
-            .or_insert_with(|| Count { sum: 0, first: row.order() });
+        let count =
+            counts.entry((reaction.emoji.as_str(), account)).or_insert_with(|| Count { sum: 0, first: row.order() });
         count.sum += i64::from(reaction.by);
     }
     let mut shown: BTreeMap<&str, Vec<((Hlc, OpId), AccountId)>> = BTreeMap::new();
@@ -305,4 +309,17 @@ pub(crate) fn sum_of(rows: &[Row], at: &MessageRef, emoji: &str, account: &Accou
             _ => 0,
         })
         .sum()
+}
+
+/// A text that begins empty.
+pub(crate) fn shared(rows: &[Row], target: &Target) -> SharedText {
+    let edits: Vec<(&Row, &Edit)> = rows
+        .iter()
+        .filter_map(|row| match &row.content {
+            Content::Edit(edit) if edit.target == *target => Some((row, edit)),
+            _ => None,
+        })
+        .collect();
+    let (text, heads) = text(Some(""), &edits);
+    SharedText { text: text.unwrap_or_default(), heads, changed: edits.iter().map(|(row, _)| row.hlc).max() }
 }

@@ -21,12 +21,13 @@ mod place;
 mod read;
 mod register;
 mod schema;
+pub mod text;
 pub mod timeline;
 mod views;
 
 pub use check::{Mismatch, compare, rebuild};
 pub use facets::{Deleted, Facets, Reacted, Version};
-pub use look::{Disputed, Look, founder, message_at};
+pub use look::{Disputed, Look, SharedText, founder, message_at, note_names, shared_text};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};
 pub use register::{Given, Register, Tagged, register, registers, tagged};

@@ -10,8 +10,8 @@ use crate::register::tagged;
 use crate::{Place, page_after};
 use rusqlite::{OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_model::content::{Content, MessageRef, Reaction, TagSet};
-use tombolo_model::{AccountId, ConversationId, OpId};
+use tombolo_model::content::{Content, Edit, MessageRef, Reaction, TagSet, Target};
+use tombolo_model::{AccountId, ConversationId, Hlc, OpId};
 use tombolo_oplog::{LogError, Reader};
 
 /// A conversation as it is looked at: who is who, read once for many messages.
@@ -91,6 +91,17 @@ impl<'a> Look<'a> {
             facets.message.files = Some(files);
         }
         Ok(facets)
+    }
+
+    /// Adds to messages what stands beside them.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn complete(&self, messages: &mut [Message]) -> Result<(), LogError> {
+        for message in messages {
+            message.facets = Some(Box::new(self.facets(message)?));
+        }
+        Ok(())
     }
 
     fn imported_files(&self, message: &Message) -> Result<Option<Vec<tombolo_model::content::File>>, LogError> {
@@ -186,6 +197,30 @@ impl<'a> Look<'a> {
         message_at(self.reader, &self.conversation, at)
     }
 
+    /// Messages with several current versions of their text, by place. Cost: everything that stands beside messages.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn edited_at_once(&self) -> Result<Vec<Message>, LogError> {
+        let rows = beside::beginning(self.reader.connection()?, self.n, &[about::MESSAGE])?;
+        let edited: BTreeSet<MessageRef> = rows
+            .iter()
+            .filter_map(|(_, row)| match &row.content {
+                Content::Edit(Edit { target: Target::Message(message), .. }) => Some(*message),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::new();
+        for at in edited {
+            let Some(message) = self.message(&at)? else { continue };
+            let facets = self.facets(&message)?;
+            if facets.deleted.is_none() && facets.current.len() > 1 {
+                found.push(message);
+            }
+        }
+        Ok(found)
+    }
+
     /// Messages that are edited and deleted at once. Cost: everything that stands beside messages.
     ///
     /// # Errors
@@ -237,4 +272,42 @@ pub fn founder(reader: &Reader, conversation: &ConversationId) -> Result<Option<
     )?;
     let found: Option<[u8; 32]> = statement.query_row(params![conversation.as_bytes()], |row| row.get(0)).optional()?;
     Ok(found.map(AccountId))
+}
+
+/// A text that several hands change, as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedText {
+    /// The text.
+    pub text: String,
+    /// The versions that it is made of: what the next edit replaces.
+    pub heads: Vec<OpId>,
+    /// When it was changed last; `None` = never.
+    pub changed: Option<Hlc>,
+}
+
+/// A topic, note or draft. A message's text is among its [`Facets`].
+///
+/// # Errors
+/// [`LogError`] of SQLite.
+pub fn shared_text(reader: &Reader, conversation: &ConversationId, target: &Target) -> Result<SharedText, LogError> {
+    let conn = reader.connection()?;
+    let Some(n) = beside::number(conn, conversation)? else { return Ok(SharedText::default()) };
+    let rows = beside::of(conn, n, &beside::about_text(target))?;
+    Ok(facets::shared(&rows, target))
+}
+
+/// Names of all notes that a conversation ever had, sorted.
+///
+/// # Errors
+/// [`LogError`] of SQLite.
+pub fn note_names(reader: &Reader, conversation: &ConversationId) -> Result<Vec<String>, LogError> {
+    let conn = reader.connection()?;
+    let Some(n) = beside::number(conn, conversation)? else { return Ok(Vec::new()) };
+    let mut names = BTreeSet::new();
+    for (_, row) in beside::beginning(conn, n, &[about::NOTE])? {
+        if let Content::Edit(Edit { target: Target::Note(name), .. }) = row.content {
+            names.insert(name);
+        }
+    }
+    Ok(names.into_iter().collect())
 }

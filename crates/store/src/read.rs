@@ -4,9 +4,10 @@
 //! several of them do inside `Reader::snapshot`. Windows are asked for by place, never by number, so nothing is skipped or
 //! repeated when messages arrive between two pages. Not here: the fold (`views.rs`).
 
-use crate::{Place, Section};
+use crate::{Facets, Place, Section};
 use rusqlite::{OptionalExtension, Row, params};
 use std::collections::BTreeMap;
+use tombolo_model::content::{Slot, Value};
 use tombolo_model::{AccountId, ConversationId, DeviceId, Hlc, OpId};
 use tombolo_oplog::{LogError, Reader};
 
@@ -51,6 +52,8 @@ pub struct Message {
     pub who: Option<String>,
     /// Set when it came late.
     pub late: Option<Late>,
+    /// What stands beside it; `None` until somebody looks ([`crate::Look::complete`]).
+    pub facets: Option<Box<Facets>>,
 }
 
 impl Message {
@@ -123,6 +126,7 @@ fn message(row: &Row<'_>) -> Result<Message, LogError> {
         },
         who: row.get(9)?,
         text: row.get(10)?,
+        facets: None,
     })
 }
 
@@ -232,15 +236,25 @@ pub fn seen(reader: &Reader, conversation: &ConversationId) -> Result<Option<Pla
     Ok(Some(Place::native(Hlc(at as u64), id)))
 }
 
-/// The conversation's title, if it was given one.
+/// The conversation's title, if it was given one: the last one set, as a register or as older versions did.
 ///
 /// # Errors
 /// [`LogError`] of SQLite.
 pub fn title(reader: &Reader, conversation: &ConversationId) -> Result<Option<String>, LogError> {
-    let mut statement = reader
-        .connection()?
-        .prepare_cached("SELECT title FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)")?;
-    Ok(statement.query_row([conversation.as_bytes()], |row| row.get(0)).optional()?)
+    let mut statement = reader.connection()?.prepare_cached(
+        "SELECT title, hlc, id FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)",
+    )?;
+    let old: Option<((Hlc, OpId), String)> = statement
+        .query_row([conversation.as_bytes()], |row| {
+            Ok(((Hlc(row.get::<_, i64>(1)? as u64), OpId(row.get(2)?)), row.get(0)?))
+        })
+        .optional()?;
+    let register = crate::register(reader, conversation, &Slot::Title)?;
+    let given = register.winner().and_then(|given| match &given.value {
+        Value::Text(title) => Some(((given.hlc, given.id), title.clone())),
+        _ => None,
+    });
+    Ok(old.max(given).map(|(_, title)| title))
 }
 
 /// Who stands behind a device in a conversation.
@@ -264,6 +278,13 @@ impl Names {
     #[must_use]
     pub fn account(&self, device: &DeviceId) -> Option<AccountId> {
         self.people.get(device).and_then(|person| person.account)
+    }
+
+    /// The name to show for an account.
+    #[must_use]
+    pub fn of_account(&self, account: &AccountId) -> Option<&str> {
+        let person = self.people.values().find(|person| person.account == Some(*account) && person.name.is_some());
+        person.and_then(|person| person.name.as_deref())
     }
 
     /// The name to show for a device.

@@ -72,7 +72,8 @@ impl Register {
             }
             below.insert(given.id, known);
         }
-        let knows = |later: &Given, earlier: &Given| below.get(&later.id).is_some_and(|known| known.contains(&earlier.id));
+        let knows =
+            |later: &Given, earlier: &Given| below.get(&later.id).is_some_and(|known| known.contains(&earlier.id));
         let lost_to = |one: &Given, other: &Given| {
             (other.hlc, other.id) > (one.hlc, one.id) && !knows(other, one) && other.value != one.value
         };

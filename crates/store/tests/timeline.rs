@@ -24,6 +24,7 @@ fn message(number: u64, ms: u64, author: u8) -> Message {
         text: number.to_string(),
         who: None,
         late: None,
+        facets: None,
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::door::{ConversationId, Kind};
+use crate::door::{Beside, ConversationId, Keeping, Kind};
 
 const TEN_O_CLOCK: u64 = 1_780_480_920_000; // 2026-06-03 10:02 UTC
 const DAY_MS: u64 = 86_400_000;
@@ -24,6 +24,7 @@ fn said(name: &str, text: &str, time_ms: u64) -> Message {
         came_ms: 0,
         own: false,
         cursor: "00".into(),
+        beside: Beside::default(),
     }
 }
 
@@ -33,7 +34,16 @@ fn own(text: &str, time_ms: u64, state: MessageState) -> Message {
 
 fn talk(id: u8, title: &str, unread: u64, ops: u64, standing: Standing) -> ConversationRow {
     let id = ConversationId([id; 16]);
-    ConversationRow { id, title: title.into(), kind: Kind::Group, standing, unread, ops, relays: vec![] }
+    ConversationRow {
+        id,
+        title: title.into(),
+        kind: Kind::Group,
+        standing,
+        unread,
+        ops,
+        relays: vec![],
+        keeping: Keeping::default(),
+    }
 }
 
 #[test]
@@ -56,7 +66,7 @@ fn messages_on_a_terminal_have_days_names_and_marks() {
         "10:02  You    Still.  (also in 1 other place)",
         "10:02  You    Open.  (also in 3 other places)",
     ];
-    assert_eq!(messages(&rows, true, &terminal()), expected);
+    assert_eq!(messages(&rows, true, false, &terminal()), expected);
 }
 
 #[test]
@@ -69,9 +79,9 @@ fn messages_in_a_pipe_are_plain() {
         "2026-06-03 10:02  Bo   The boats are in.",
         "2026-06-04 10:02  Ana  The pier is closed.  (on this device only)",
     ];
-    assert_eq!(messages(&rows, true, &Style::default()), expected);
-    assert_eq!(messages(&[], false, &Style::default()), [""; 0]);
-    assert_eq!(messages(&[], false, &terminal()), ["No messages here."]);
+    assert_eq!(messages(&rows, true, false, &Style::default()), expected);
+    assert_eq!(messages(&[], false, false, &Style::default()), [""; 0]);
+    assert_eq!(messages(&[], false, false, &terminal()), ["No messages here."]);
 }
 
 #[test]
@@ -86,19 +96,19 @@ fn imported_messages_stand_under_their_own_dates() {
         "\u{2500}\u{2500} Wednesday 3 June 2026 \u{2500}\u{2500}",
         "10:02  Bo    today",
     ];
-    assert_eq!(messages(&rows, false, &terminal()), expected);
+    assert_eq!(messages(&rows, false, false, &terminal()), expected);
 }
 
 #[test]
 fn colours_are_for_terminals_that_want_them() {
     let style = Style { terminal: true, colour: true, zone: Zone::default() };
-    let lines = messages(&[own("Hi", TEN_O_CLOCK, MessageState::Local)], false, &style);
+    let lines = messages(&[own("Hi", TEN_O_CLOCK, MessageState::Local)], false, false, &style);
     assert_eq!(
         lines[1],
         "\u{1b}[2m10:02\u{1b}[0m  \u{1b}[36mYou\u{1b}[0m  Hi  \u{1b}[2m(on this device only)\u{1b}[0m"
     );
     for style in [Style::default(), terminal()] {
-        let all = messages(&[own("Hi", TEN_O_CLOCK, MessageState::Local)], true, &style).join("");
+        let all = messages(&[own("Hi", TEN_O_CLOCK, MessageState::Local)], true, false, &style).join("");
         assert!(!all.contains('\u{1b}'));
     }
 }
@@ -108,7 +118,7 @@ fn others_cannot_draw_on_this_screen() {
     let evil = "\u{1b}[2J\u{1b}[1;1H\u{202e}";
     let rows = [said(evil, evil, TEN_O_CLOCK)];
     let style = Style { terminal: true, colour: false, zone: Zone::default() };
-    let mut all = messages(&rows, true, &style);
+    let mut all = messages(&rows, true, false, &style);
     let conversations = [talk(1, evil, 1, 2, Standing::Member)];
     all.extend(list(&conversations, &style));
     let event_message = Event::Message { conversation: conversations[0].id, message: Box::new(rows[0].clone()) };

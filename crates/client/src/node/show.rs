@@ -2,14 +2,17 @@
 
 use super::Node;
 use crate::Error;
-use crate::api::{Line, Message, MessageState};
+use crate::api::{Beside, Line, Message, MessageState, ReactionRow};
 use std::collections::BTreeSet;
+use tombolo_model::content::Slot;
 use tombolo_model::control::Kind;
-use tombolo_model::{ConversationId, DeviceId, OpId};
+use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 use tombolo_oplog::LogError;
 use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
-use tombolo_store::{MessageKind, Names, Place, Section};
+use tombolo_store::{Look, MessageKind, Names, Place, Section};
 
+/// What the conversation with oneself is called until it is renamed.
+const NOTE_TO_SELF: &str = "Note to self";
 /// Messages read at once while exporting.
 const EXPORT_PAGE: usize = 1000;
 
@@ -28,16 +31,27 @@ impl Node {
     ) -> Result<Vec<Message>, Error> {
         self.log().conversation(conversation)?.ok_or_else(|| self.no_conversation(conversation))?;
         let before = before.map(|cursor| self.cursor(conversation, cursor)).transpose()?;
-        let page = tombolo_store::page(self.log(), conversation, before.as_ref(), limit)?;
-        if seen && let (Some(first), Some(last)) = (page.first(), page.last()) {
-            let (first, last) = (first.place, last.place);
-            let batch = self.replica.log_mut().batch()?;
-            let changed = tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last)?;
-            if changed {
-                batch.commit()?;
+        let mut before = before;
+        let mut shown = Vec::new();
+        // What is hidden is left out, and the page filled up with older ones.
+        loop {
+            let page = tombolo_store::page(self.log(), conversation, before.as_ref(), limit - shown.len())?;
+            let (Some(first), Some(last)) = (page.first(), page.last()) else { break };
+            let (first, last, found) = (first.place, last.place, page.len());
+            if seen {
+                let batch = self.replica.log_mut().batch()?;
+                if tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last)? {
+                    batch.commit()?;
+                }
+            }
+            let asked = limit - shown.len();
+            shown.splice(0..0, self.show(conversation, page)?);
+            before = Some(first);
+            if shown.len() >= limit || found < asked {
+                break;
             }
         }
-        self.show(conversation, page)
+        Ok(shown)
     }
 
     /// The oldest messages after a cursor, or from the beginning.
@@ -72,7 +86,11 @@ impl Node {
         self.show(conversation, found)
     }
 
-    fn at(&self, conversation: &ConversationId, id: &OpId) -> Result<Option<tombolo_store::Message>, LogError> {
+    pub(super) fn at(
+        &self,
+        conversation: &ConversationId,
+        id: &OpId,
+    ) -> Result<Option<tombolo_store::Message>, LogError> {
         let Some(place) = self.replica.fold().place_of(self.log(), conversation, id)? else { return Ok(None) };
         let found = tombolo_store::page_after(self.log(), conversation, Some(&place.just_before()), 1)?;
         Ok(found.into_iter().find(|message| message.id() == *id))
@@ -91,49 +109,102 @@ impl Node {
         Err(Error::new("cursor", "this is not a cursor of this conversation", hint))
     }
 
-    fn show(&self, conversation: &ConversationId, page: Vec<tombolo_store::Message>) -> Result<Vec<Message>, Error> {
-        let names = tombolo_store::names(self.log(), conversation)?;
+    pub(super) fn show(
+        &self,
+        conversation: &ConversationId,
+        mut page: Vec<tombolo_store::Message>,
+    ) -> Result<Vec<Message>, Error> {
+        let Some(look) = Look::at(self.log(), conversation)? else { return Ok(Vec::new()) };
+        look.complete(&mut page)?;
+        let names = look.names();
+        let (_, blocked) = self.keeping()?;
         let holders = self.holders(conversation)?;
-        let held = |arrival: u64| holders.iter().filter(|acked| **acked >= arrival).count() as u64;
-        Ok(page
-            .into_iter()
-            .map(|message| {
-                let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
-                let state = match (message.kind, message.place.section) {
-                    (MessageKind::Sealed, _) => MessageState::Sealed,
-                    (_, Section::Imported) => MessageState::Imported,
-                    (_, Section::Native) if message.author != self.device() => MessageState::Received,
-                    (_, Section::Native) => match held(message.arrival) {
-                        0 => MessageState::Local,
-                        count => MessageState::Held(count),
-                    },
-                };
-                let text = match message.kind {
-                    MessageKind::Text => message.text.clone(),
-                    MessageKind::Sealed => "(sealed: this device has no key for it)".to_owned(),
-                    MessageKind::Newer => "(written by a newer version of this program)".to_owned(),
-                };
-                Message {
-                    id: message.id(),
-                    author: message.author,
-                    name: message.who.clone().unwrap_or_else(|| name_of(&names, &message.author)),
-                    text,
-                    hlc: message.hlc().0,
-                    time_ms: message.time_ms(),
-                    state,
-                    late: message.late.is_some(),
-                    came_ms: message.late.map_or(0, |late| late.came_ms),
-                    own,
-                    cursor: message.place.to_string(),
-                }
-            })
-            .collect())
+        let hidden = self.hidden(conversation)?;
+        let mut shown = Vec::with_capacity(page.len());
+        for message in page {
+            let withdrawn = message.facets.as_ref().and_then(|facets| facets.deleted).is_some_and(|it| it.withdrawn);
+            if withdrawn || hidden.contains(&message.id()) {
+                continue;
+            }
+            let expires_ms = self.expires_ms(conversation, &message)?;
+            let mut beside = self.beside(&look, &message, expires_ms)?;
+            beside.blocked = names.account(&message.author).is_some_and(|account| blocked.contains(&account));
+            let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
+            let held = holders.iter().filter(|acked| **acked >= message.arrival).count() as u64;
+            let state = match (message.kind, message.place.section) {
+                (MessageKind::Sealed, _) => MessageState::Sealed,
+                (_, Section::Imported) => MessageState::Imported,
+                (_, Section::Native) if message.author != self.device() => MessageState::Received,
+                (_, Section::Native) if held == 0 => MessageState::Local,
+                (_, Section::Native) => MessageState::Held(held),
+            };
+            let merged = message.facets.as_ref().and_then(|facets| facets.text.clone());
+            let text = match message.kind {
+                _ if beside.blocked || beside.deleted.is_some() => String::new(),
+                MessageKind::Text => merged.unwrap_or_else(|| message.text.clone()),
+                MessageKind::Sealed => "(sealed: this device has no key for it)".to_owned(),
+                MessageKind::Newer => "(written by a newer version of this program)".to_owned(),
+            };
+            shown.push(Message {
+                id: message.id(),
+                author: message.author,
+                name: message.who.clone().unwrap_or_else(|| name_of(names, &message.author)),
+                text,
+                hlc: message.hlc().0,
+                time_ms: message.time_ms(),
+                state,
+                late: message.late.is_some(),
+                came_ms: message.late.map_or(0, |late| late.came_ms),
+                own,
+                cursor: message.place.to_string(),
+                beside,
+            });
+        }
+        Ok(shown)
+    }
+
+    /// When a message disappears, **milliseconds** since 1970; 0 = never.
+    fn expires_ms(&self, conversation: &ConversationId, message: &tombolo_store::Message) -> Result<u64, Error> {
+        // Where no timer was ever set, nobody has to look.
+        if tombolo_store::register(self.log(), conversation, &Slot::Timer)?.given.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.log().op(conversation, &message.id())?.map_or(0, |op| op.header.expires_ms))
+    }
+
+    /// What stands beside a message, with names.
+    fn beside(&self, look: &Look<'_>, message: &tombolo_store::Message, expires_ms: u64) -> Result<Beside, Error> {
+        let Some(facets) = &message.facets else { return Ok(Beside::default()) };
+        let named =
+            |account: &AccountId| look.names().of_account(account).map_or_else(|| account.short(), str::to_owned);
+        let reactions = facets.reactions.iter().map(|reacted| ReactionRow {
+            emoji: reacted.emoji.clone(),
+            names: reacted.accounts.iter().map(named).collect(),
+            own: reacted.accounts.contains(&self.account()),
+        });
+        Ok(Beside {
+            answers: facets.message.answers,
+            quotes: facets.message.quotes().to_vec(),
+            mentions: facets.message.mentions().to_vec(),
+            mentions_me: facets.message.mentions().contains(&self.account()),
+            files: facets.message.files().to_vec(),
+            edits: facets.edits as u64,
+            edited_ms: facets.edited.map_or(0, |hlc| hlc.ms()),
+            merged: facets.current.len() > 1,
+            deleted: facets.deleted.map(|deleted| name_of(look.names(), &deleted.device)),
+            conflict: facets.conflict,
+            reactions: reactions.collect(),
+            replies: look.answers(&message.id())?,
+            pinned: !look.pinned(&message.id()).is_empty(),
+            blocked: false,
+            expires_ms,
+        })
     }
 
     /// How far each replica that keeps this conversation has acknowledged our order of arrival. A position alone says
     /// nothing: it covers only what that replica may see, so only those count that were proven equal here before, and
     /// have lost nothing since.
-    fn holders(&self, conversation: &ConversationId) -> Result<Vec<u64>, Error> {
+    pub(super) fn holders(&self, conversation: &ConversationId) -> Result<Vec<u64>, Error> {
         let mut holders = Vec::new();
         for proven in self.log().proven(conversation)? {
             let acked = self.log().peer(&proven.peer)?.map_or(0, |peer| peer.acked);
@@ -144,9 +215,12 @@ impl Node {
         Ok(holders)
     }
 
-    pub(super) fn title(&self, conversation: &ConversationId, kind: Option<Kind>) -> Result<String, Error> {
+    pub(crate) fn title(&self, conversation: &ConversationId, kind: Option<Kind>) -> Result<String, Error> {
         if let Some(title) = tombolo_store::title(self.log(), conversation)? {
             return Ok(title);
+        }
+        if kind == Some(Kind::Own) {
+            return Ok(NOTE_TO_SELF.to_owned());
         }
         if kind == Some(Kind::Direct) {
             let names = tombolo_store::names(self.log(), conversation)?;
@@ -289,6 +363,6 @@ impl Node {
     }
 }
 
-fn name_of(names: &Names, device: &DeviceId) -> String {
+pub(super) fn name_of(names: &Names, device: &DeviceId) -> String {
     names.name(device).map_or_else(|| device.short(), str::to_owned)
 }
