@@ -2,7 +2,7 @@
 
 mod talk;
 
-pub use talk::{Beside, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, TextRow, VersionRow};
+pub use talk::{Beside, Cited, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, TextRow, VersionRow};
 
 use crate::token::WriteToken;
 use tombolo_model::control::Kind;

@@ -107,7 +107,7 @@ impl Client {
         self.device
     }
 
-    /// All conversations, the one with the newest arrival first.
+    /// All conversations: favourites first, archived ones last, among each the one with the newest message first.
     ///
     /// # Errors
     /// Those of the store.

@@ -26,7 +26,7 @@ pub mod transport;
 mod watch;
 
 pub use api::{
-    Beside, ConflictRow, ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Keeping, Line, Message,
+    Beside, Cited, ConflictRow, ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Keeping, Line, Message,
     MessageState, OutboxRow, Post, Progress, ReactionRow, Sent, Standing, SyncReport, TextRow, VersionRow,
 };
 pub use client::{Client, Config, Created};

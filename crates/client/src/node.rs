@@ -471,17 +471,24 @@ impl Node {
         Ok(digests)
     }
 
-    /// All conversations, the one with the newest arrival first.
+    /// All conversations: favourites first, archived ones last, among each the one with the newest message first.
     ///
     /// # Errors
     /// Those of the store.
     pub fn conversations(&self) -> Result<Vec<ConversationRow>, Error> {
-        let mut rows = self.log().conversations()?;
-        rows.sort_by_key(|row| std::cmp::Reverse(row.last_arrival));
+        let rows = self.log().conversations()?;
         let (mut keeping, _) = self.keeping()?;
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
-            list.push(ConversationRow {
+            let keeping = keeping.remove(&row.id).unwrap_or_default();
+            let newest = match tombolo_store::page(self.log(), &row.id, None, 1)?.first() {
+                Some(message) => message.arrival,
+                // What devices agree on is no news.
+                None if row.kind == Some(Kind::Own) => 0,
+                None => row.last_arrival,
+            };
+            let order = (keeping.archived, !keeping.favourite, std::cmp::Reverse(newest));
+            let listed = ConversationRow {
                 id: row.id,
                 title: self.title(&row.id, row.kind)?,
                 kind: row.kind.unwrap_or(Kind::Group),
@@ -490,10 +497,12 @@ impl Node {
                 unread: self.unread(&row.id)?,
                 ops: row.ops,
                 relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
-                keeping: keeping.remove(&row.id).unwrap_or_default(),
-            });
+                keeping,
+            };
+            list.push((order, listed));
         }
-        Ok(list)
+        list.sort_by_key(|(order, _)| *order);
+        Ok(list.into_iter().map(|(_, row)| row).collect())
     }
 
     /// Adds a relay to what a conversation names.

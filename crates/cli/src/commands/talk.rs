@@ -73,7 +73,7 @@ pub(crate) async fn run(door: &Door, command: Talk, out: &Out) -> Result<(), Fai
         }
         Talk::Edit { message, text } => {
             let (conversation, id) = client.locate(message).await?;
-            let id = client.edit(conversation, id, text.join(" ")).await?;
+            client.edit(conversation, id, text.join(" ")).await?;
             shown(door, conversation, id, out).await
         }
         Talk::History { message } => history(door, message, out).await,
@@ -90,10 +90,10 @@ pub(crate) async fn run(door: &Door, command: Talk, out: &Out) -> Result<(), Fai
         }
         Talk::Undo { message } => {
             let (conversation, id) = client.locate(message).await?;
-            client.hide(conversation, id, false).await?;
-            let deleted = client.message(conversation, id).await?.beside.deleted.is_some();
-            if deleted {
-                client.undo(conversation, id).await?;
+            let was_hidden = client.hide(conversation, id, false).await?;
+            match client.undo(conversation, id).await {
+                Err(error) if was_hidden && error.code() == "not-deleted" => {}
+                done => done?,
             }
             shown(door, conversation, id, out).await
         }

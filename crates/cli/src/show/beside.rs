@@ -1,10 +1,12 @@
 //! What stands beside a message, in words: answers, files, reactions, edits, deletion.
 
 use super::{Ink, Style};
-use crate::door::Message;
+use crate::door::{Cited, Message};
 use crate::span;
 use crate::text::{cut, one_line};
 
+/// Widest excerpt of what is answered or quoted.
+const EXCERPT_WIDTH_MAX: usize = 60;
 /// Widest name of a file.
 const FILE_WIDTH_MAX: usize = 40;
 
@@ -48,9 +50,17 @@ pub(super) fn marks(row: &Message) -> Vec<(Ink, String)> {
 /// Lines above the text: what it answers and quotes.
 pub(super) fn above(row: &Message) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(row.beside.answers.map(|answered| format!("> answers {}", answered.id.short())));
-    lines.extend(row.beside.quotes.iter().map(|quoted| format!("> quotes {}", quoted.id.short())));
+    lines.extend(row.beside.answers.iter().map(|answered| cited("to", answered)));
+    lines.extend(row.beside.quotes.iter().map(|quoted| cited(">", quoted)));
     lines
+}
+
+fn cited(how: &str, cited: &Cited) -> String {
+    if cited.name.is_empty() {
+        return format!("{how} a message that is not here yet ({})", cited.at.id.short());
+    }
+    let excerpt = if cited.excerpt.is_empty() { "(deleted)".to_owned() } else { one_line(&cited.excerpt) };
+    format!("{how} {}: {}", one_line(&cited.name), cut(&excerpt, EXCERPT_WIDTH_MAX))
 }
 
 /// Lines below the text: files and reactions.

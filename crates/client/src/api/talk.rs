@@ -25,6 +25,17 @@ impl std::fmt::Debug for Post {
     }
 }
 
+/// A message as another one refers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cited {
+    /// Its op, and where it stands: enough to jump there, also where it must be fetched first.
+    pub at: MessageRef,
+    /// Who wrote it; empty when it is not here.
+    pub name: String,
+    /// The beginning of its text, one line; empty when it is not here or deleted.
+    pub excerpt: String,
+}
+
 /// A reaction as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReactionRow {
@@ -40,9 +51,9 @@ pub struct ReactionRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
     /// The message that it answers.
-    pub answers: Option<MessageRef>,
+    pub answers: Option<Cited>,
     /// Messages that it quotes.
-    pub quotes: Vec<MessageRef>,
+    pub quotes: Vec<Cited>,
     /// Accounts that it calls upon.
     pub mentions: Vec<AccountId>,
     /// Whether this account is among them.

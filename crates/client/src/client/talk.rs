@@ -31,13 +31,13 @@ pass_on! {
     message(conversation: ConversationId, id: OpId) -> Message = |node, _now| node.message(&conversation, &id);
     /// The conversation and the whole id of a message, by its id or a beginning of it.
     locate(name: String) -> (ConversationId, OpId) = |node, _now| node.locate(&name);
-    /// Changes the text of a message; returns the op under which it is found from then on.
-    edit(conversation: ConversationId, id: OpId, text: String) -> OpId =
+    /// Changes the text of a message.
+    edit(conversation: ConversationId, id: OpId, text: String) -> () =
         |node, now| node.edit(conversation, &id, &text, now);
     /// Deletes a message for everyone.
     delete(conversation: ConversationId, id: OpId) -> () = |node, now| node.delete(conversation, &id, now);
     /// Hides a message on all own devices, or shows it again.
-    hide(conversation: ConversationId, id: OpId, on: bool) -> () = |node, now| node.hide(conversation, &id, on, now);
+    hide(conversation: ConversationId, id: OpId, on: bool) -> bool = |node, now| node.hide(conversation, &id, on, now);
     /// Takes a deletion back.
     undo(conversation: ConversationId, id: OpId) -> () = |node, now| node.undo(conversation, &id, now);
     /// Shows or takes back a reaction.

@@ -5,8 +5,9 @@
 //! Not here: sending (`replica`), withdrawing (`talk.rs`).
 
 use super::Node;
+use super::talk::unknown_message;
 use crate::Error;
-use crate::api::{Message, MessageState, OutboxRow};
+use crate::api::{MessageState, OutboxRow};
 use tombolo_model::content::{Content, Message as Body};
 use tombolo_model::{ConversationId, OpId};
 use tombolo_oplog::rusqlite::{OptionalExtension as _, params};
@@ -75,12 +76,12 @@ impl Node {
     /// # Errors
     /// `sent` when another replica holds it already, `unknown-message`, and those of the store.
     pub fn cancel(&mut self, conversation: ConversationId, id: &OpId, now: Now) -> Result<(), Error> {
-        let message: Message = self.message(&conversation, id)?;
-        if message.author != self.device() || message.state != MessageState::Local {
+        let message = self.at(&conversation, id)?.ok_or_else(unknown_message)?;
+        if !self.is_queued(&conversation, &message)? {
             let words = "this message has left this device already";
             return Err(Error::new("sent", words, "`tombolo delete` deletes it for everyone"));
         }
-        self.delete(conversation, id, now)
+        self.remove(conversation, id, true, now)
     }
 
     /// Notes that a replica would not take a conversation; no reason = it takes it.

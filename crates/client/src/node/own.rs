@@ -159,11 +159,12 @@ impl Node {
         self.set_own(&Slot::Block(account), &Value::Flag(on), now)
     }
 
-    /// Hides a message on all own devices ("delete for me"), or shows it again. Others are told nothing.
+    /// Hides a message on all own devices ("delete for me"), or shows it again. Others are told nothing. Says whether that
+    /// changes anything.
     ///
     /// # Errors
     /// `unknown-message`, and those of the store.
-    pub fn hide(&mut self, conversation: ConversationId, id: &OpId, on: bool, now: Now) -> Result<(), Error> {
+    pub fn hide(&mut self, conversation: ConversationId, id: &OpId, on: bool, now: Now) -> Result<bool, Error> {
         let set = TagSet::Hidden(conversation);
         if on {
             let found = self.at(&conversation, id)?.ok_or_else(unknown_message)?;
@@ -171,16 +172,20 @@ impl Node {
             let message = MessageRef { hlc: found.hlc(), id: *id };
             let known = tombolo_store::tagged(self.log(), &own, &set)?;
             let tags = known.into_iter().find(|tagged| tagged.message == message).map(|tagged| tagged.tags);
-            return self.tag(own, set, message, &tags.unwrap_or_default(), true, now);
+            let tags = tags.unwrap_or_default();
+            self.tag(own, set, message, &tags, true, now)?;
+            return Ok(tags.is_empty());
         }
+        let mut changed = false;
         for own in self.own_conversations()? {
             for tagged in tombolo_store::tagged(self.log(), &own, &set)? {
                 if tagged.message.id == *id {
                     self.tag(own, set, tagged.message, &sorted(&tagged.tags), false, now)?;
+                    changed = true;
                 }
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The messages of a conversation that this person does not want to see.

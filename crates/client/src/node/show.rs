@@ -2,9 +2,9 @@
 
 use super::Node;
 use crate::Error;
-use crate::api::{Beside, Line, Message, MessageState, ReactionRow};
+use crate::api::{Beside, Cited, Line, Message, MessageState, ReactionRow};
 use std::collections::BTreeSet;
-use tombolo_model::content::Slot;
+use tombolo_model::content::{MessageRef, Slot};
 use tombolo_model::control::Kind;
 use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 use tombolo_oplog::LogError;
@@ -13,6 +13,8 @@ use tombolo_store::{Look, MessageKind, Names, Place, Section};
 
 /// What the conversation with oneself is called until it is renamed.
 const NOTE_TO_SELF: &str = "Note to self";
+/// Letters of a message that is cited.
+const EXCERPT_CHARS: usize = 80;
 /// Messages read at once while exporting.
 const EXPORT_PAGE: usize = 1000;
 
@@ -182,9 +184,20 @@ impl Node {
             names: reacted.accounts.iter().map(named).collect(),
             own: reacted.accounts.contains(&self.account()),
         });
+        let cite = |at: &MessageRef| -> Result<Cited, Error> {
+            let Some(cited) = look.message(at)? else {
+                return Ok(Cited { at: *at, name: String::new(), excerpt: String::new() });
+            };
+            let facets = look.facets(&cited)?;
+            let text = if facets.deleted.is_some() { String::new() } else { facets.text.unwrap_or_default() };
+            let line = text.lines().next().unwrap_or_default();
+            let excerpt = line.chars().take(EXCERPT_CHARS).collect();
+            Ok(Cited { at: *at, name: name_of(look.names(), &cited.author), excerpt })
+        };
+        let deleted = facets.deleted.is_some();
         Ok(Beside {
-            answers: facets.message.answers,
-            quotes: facets.message.quotes().to_vec(),
+            answers: facets.message.answers.map(|at| cite(&at)).transpose()?,
+            quotes: facets.message.quotes().iter().map(cite).collect::<Result<_, _>>()?,
             mentions: facets.message.mentions().to_vec(),
             mentions_me: facets.message.mentions().contains(&self.account()),
             files: facets.message.files().to_vec(),
@@ -193,9 +206,9 @@ impl Node {
             merged: facets.current.len() > 1,
             deleted: facets.deleted.map(|deleted| name_of(look.names(), &deleted.device)),
             conflict: facets.conflict,
-            reactions: reactions.collect(),
+            reactions: if deleted { Vec::new() } else { reactions.collect() },
             replies: look.answers(&message.id())?,
-            pinned: !look.pinned(&message.id()).is_empty(),
+            pinned: !deleted && !look.pinned(&message.id()).is_empty(),
             blocked: false,
             expires_ms,
         })

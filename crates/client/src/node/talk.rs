@@ -123,13 +123,12 @@ impl Node {
         message.author == self.device() || look.names().account(&message.author) == Some(self.account())
     }
 
-    /// Changes the text of a message. A message that has not left this device is withdrawn and written anew, so that the
-    /// first text never leaves; otherwise a version is added. Returns the op under which the message is found from then
-    /// on.
+    /// Adds a version of a message's text, which replaces all that are current here. Also one that is still queued: whoever
+    /// wants that its first text never leaves this device withdraws it ([`Node::cancel`]) and writes another.
     ///
     /// # Errors
     /// `unknown-message`, `not-yours`, `deleted`, `empty`, `too-large`, and those of the store.
-    pub fn edit(&mut self, conversation: ConversationId, id: &OpId, text: &str, now: Now) -> Result<OpId, Error> {
+    pub fn edit(&mut self, conversation: ConversationId, id: &OpId, text: &str, now: Now) -> Result<(), Error> {
         check_text(text)?;
         let (_, found) = self.own_message(&conversation, id)?;
         let facets = found.facets.clone().unwrap_or_default();
@@ -145,17 +144,7 @@ impl Node {
         }
         let shown = facets.text.clone().unwrap_or_default();
         if shown == text && facets.current.len() <= 1 {
-            return Ok(*id);
-        }
-        if self.is_queued(&conversation, &found)? {
-            let mut body = facets.message.clone();
-            body.text = text.to_owned();
-            let (withdrawal, rest) = self.deletion(&conversation, &found, true)?;
-            let again = if body.is_plain() { Content::Text(body.text) } else { Content::Message(Box::new(body)) };
-            let again_rest =
-                Rest { extension: self.extension_of(&conversation, id)?, ..self.rest_of(&conversation, now)? };
-            let written = self.write_with(conversation, &[(withdrawal, rest), (again, again_rest)], now)?;
-            return written.last().map(|op| op.id).ok_or_else(Error::stopped);
+            return Ok(());
         }
         let splices = tombolo_store::text::splices(&shown, text);
         let inserted: usize = splices.iter().map(|splice| splice.insert.len()).sum();
@@ -166,8 +155,8 @@ impl Node {
             whole: (text.len() + inserted <= BOTH_BYTES_MAX).then(|| text.to_owned()),
         };
         let rest = self.rest_about(&conversation, id)?;
-        let written = self.write_with(conversation, &[(Content::Edit(edit), rest)], now)?;
-        written.first().map(|_| *id).ok_or_else(Error::stopped)
+        self.write_with(conversation, &[(Content::Edit(edit), rest)], now)?;
+        Ok(())
     }
 
     /// Ops about a message disappear with it.
@@ -199,6 +188,16 @@ impl Node {
     /// # Errors
     /// `unknown-message`, `not-yours`, and those of the store.
     pub fn delete(&mut self, conversation: ConversationId, id: &OpId, now: Now) -> Result<(), Error> {
+        self.remove(conversation, id, false, now)
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        conversation: ConversationId,
+        id: &OpId,
+        withdraw: bool,
+        now: Now,
+    ) -> Result<(), Error> {
         let (look, found) = self.look_at(&conversation, id)?;
         native(&found)?;
         let own = self.is_own(&look, &found);
@@ -209,8 +208,7 @@ impl Node {
         if facets.deleted.is_some() && !facets.conflict {
             return Ok(());
         }
-        let withdrawn = own && self.is_queued(&conversation, &found)?;
-        let (content, rest) = self.deletion(&conversation, &found, withdrawn)?;
+        let (content, rest) = self.deletion(&conversation, &found, withdraw)?;
         if own && let Some(text) = facets.text.clone() {
             let body = Body { text, ..facets.message.clone() };
             self.keep_undo(&conversation, id, body, now)?;
