@@ -329,6 +329,7 @@ async fn watch(door: &Door, conversation: Option<&str>, out: &Out) -> Result<(),
 fn belongs_to(event: &Event) -> Option<ConversationId> {
     match event {
         Event::Message { conversation, .. } => Some(*conversation),
+        Event::Changed { conversation, .. } => Some(*conversation),
         Event::Presence { conversation, .. } => Some(*conversation),
         Event::Joined { conversation, .. } => Some(*conversation),
         Event::Connected { .. } | Event::Disconnected { .. } => None,

@@ -159,6 +159,12 @@ pub(crate) enum Happening {
         #[serde(flatten)]
         message: Message,
     },
+    /// A message looks different now: as above.
+    Changed {
+        conversation: String,
+        #[serde(flatten)]
+        message: Message,
+    },
     /// Both sides hold the same ops, this many.
     Proven { with: String, ops: u64 },
     /// Somebody is `here` or `typing`.
@@ -330,6 +336,9 @@ impl From<&Event> for Happening {
         match event {
             Event::Connected { with } => Self::Connected { with: with.clone() },
             Event::Disconnected { with, reason } => Self::Disconnected { with: with.clone(), reason: reason.clone() },
+            Event::Changed { conversation, message } => {
+                Self::Changed { conversation: conversation.to_string(), message: Message::from(message.as_ref()) }
+            }
             Event::Message { conversation, message } => {
                 Self::Message { conversation: conversation.to_string(), message: message.as_ref().into() }
             }

@@ -322,8 +322,9 @@ pub(crate) fn event(event: &Event, conversations: &[ConversationRow], style: &St
                 one_line(reason)
             ))]
         }
-        Event::Message { conversation, message } => {
-            let place = style.paint(Ink::Quiet, &titled(conversation));
+        Event::Message { conversation, message } | Event::Changed { conversation, message } => {
+            let changed = if matches!(event, Event::Changed { .. }) { " (changed)" } else { "" };
+            let place = style.paint(Ink::Quiet, &format!("{}{changed}", titled(conversation)));
             // Under a divider for every single message nobody could read.
             let plain = Style { terminal: false, ..style.clone() };
             let mut lines = messages(std::slice::from_ref(message), false, false, &plain);

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tombolo_model::OpId;
 use tombolo_proto::{Fault, Refusal};
 use tombolo_replica::{ConnId, ConnState, Event, Link, Now, Output, Stats};
 
@@ -55,6 +56,8 @@ pub(crate) struct Happening {
     pub(crate) event: Event,
     /// Of [`Event::Stored`], while somebody watches: looked up here, so that watching costs no way to this thread and back.
     pub(crate) messages: Vec<Shown>,
+    /// Of the same: messages that were there before and look different now.
+    pub(crate) changed: Vec<Shown>,
 }
 
 /// Shared, since several listen.
@@ -425,8 +428,9 @@ impl Body {
             {
                 tracing::error!(code = error.code(), "The new address of a relay could not be kept: {error}");
             }
-            let messages = if self.watching.load(Ordering::Acquire) > 0 { shown(node, &event) } else { Vec::new() };
-            let _ = self.events.send(Arc::new(Happening { event, messages }));
+            let watched = self.watching.load(Ordering::Acquire) > 0;
+            let (messages, changed) = if watched { shown(node, &event) } else { Default::default() };
+            let _ = self.events.send(Arc::new(Happening { event, messages, changed }));
         }
     }
 }
@@ -441,8 +445,12 @@ async fn goodbyes(runtime: &Runtime) {
     let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), gone).await;
 }
 
-/// The messages among ops that were stored.
-fn shown(node: &Node, event: &Event) -> Vec<Shown> {
-    let Event::Stored { conversation, ids, .. } = event else { return Vec::new() };
-    node.messages_of(conversation, ids).unwrap_or_default()
+/// The messages among ops that were stored, and the messages that look different because of the other ones.
+fn shown(node: &Node, event: &Event) -> (Vec<Shown>, Vec<Shown>) {
+    let Event::Stored { conversation, ids, .. } = event else { return Default::default() };
+    let messages = node.messages_of(conversation, ids).unwrap_or_default();
+    let others: Vec<OpId> = ids.iter().filter(|id| !messages.iter().any(|found| found.id == **id)).copied().collect();
+    let changed =
+        if others.is_empty() { Vec::new() } else { node.changed_by(conversation, &others).unwrap_or_default() };
+    (messages, changed)
 }

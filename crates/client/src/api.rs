@@ -213,6 +213,13 @@ pub enum Event {
         /// The message.
         message: Box<Message>,
     },
+    /// A message looks different: it was edited, deleted, pinned, or somebody reacted.
+    Changed {
+        /// Its conversation.
+        conversation: ConversationId,
+        /// The message as it is now.
+        message: Box<Message>,
+    },
     /// Both hold the same set.
     Proven {
         /// With whom.

@@ -9,8 +9,8 @@ use crate::node::Node;
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use tombolo_model::ConversationId;
-use tombolo_store::Place;
 use tombolo_store::timeline::{Diff, Gap, Item, Window, build, diff};
+use tombolo_store::{Look, Place};
 
 /// Diffs that a screen may lag behind before the next ones are joined into one.
 const PENDING: usize = 16;
@@ -39,7 +39,12 @@ impl Node {
         seen: Option<Place>,
         offset_s: i32,
     ) -> Result<Vec<Item>, Error> {
-        let messages = tombolo_store::page(self.log(), conversation, None, limit)?;
+        let mut messages = tombolo_store::page(self.log(), conversation, None, limit)?;
+        if let Some(look) = Look::at(self.log(), conversation)? {
+            look.complete(&mut messages)?;
+        }
+        let hidden = self.hidden(conversation)?;
+        messages.retain(|message| !message.is_withdrawn() && !hidden.contains(&message.id()));
         let gaps = self.gaps(conversation)?;
         let window = Window { messages: &messages, gaps: &gaps, seen, own: self.device() };
         Ok(build(&window, &|_| offset_s))

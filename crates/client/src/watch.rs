@@ -1,7 +1,7 @@
 //! Staying connected: relays with jittered back-off, devices that connect to us, and what happens told as it happens.
 
 use crate::actor::{Actor, Happened, Happening, Watching};
-use crate::api::Event;
+use crate::api::{Event, Message};
 use crate::sync::{self, SKEW_MS, SyncOptions, Target, refused};
 use crate::transport::discover::{Discovery, Sighting, Tag};
 use crate::transport::tls::Tls;
@@ -157,8 +157,13 @@ async fn nearby(actor: Actor, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
 async fn words(actor: &Actor, happening: &Happening) -> Vec<Event> {
     match &happening.event {
         Inner::Stored { conversation, .. } => {
-            let message = |message| Event::Message { conversation: *conversation, message: Box::new(message) };
-            happening.messages.iter().cloned().map(message).collect()
+            let conversation = *conversation;
+            let message = |message: &Message| Event::Message { conversation, message: Box::new(message.clone()) };
+            let changed = |message: &Message| Event::Changed { conversation, message: Box::new(message.clone()) };
+            // Who is blocked is not heard.
+            let heard = |message: &&Message| !message.beside.blocked;
+            let new = happening.messages.iter().filter(heard).map(message);
+            new.chain(happening.changed.iter().filter(heard).map(changed)).collect()
         }
         Inner::Proven { peer, count, .. } => vec![Event::Proven { with: peer.short(), ops: *count }],
         Inner::Granted { conversation, device } => {

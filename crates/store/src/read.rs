@@ -57,6 +57,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it was withdrawn before it left its author's device: nothing is shown in its place.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.facets.as_ref().and_then(|facets| facets.deleted).is_some_and(|deleted| deleted.withdrawn)
+    }
+
     /// The op.
     #[must_use]
     pub fn id(&self) -> OpId {

@@ -4,7 +4,7 @@ use super::Node;
 use crate::Error;
 use crate::api::{Beside, Cited, Line, Message, MessageState, ReactionRow};
 use std::collections::BTreeSet;
-use tombolo_model::content::{MessageRef, Slot};
+use tombolo_model::content::{Content, Edit, MessageRef, Reaction, Slot, TagSet, Target};
 use tombolo_model::control::Kind;
 use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 use tombolo_oplog::LogError;
@@ -88,6 +88,30 @@ impl Node {
         self.show(conversation, found)
     }
 
+    /// The messages that look different because of ops: edited, deleted, restored, pinned or reacted to.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn changed_by(&self, conversation: &ConversationId, ids: &[OpId]) -> Result<Vec<Message>, Error> {
+        let mut touched = BTreeSet::new();
+        for id in ids {
+            let Some(op) = self.log().op(conversation, id)? else { continue };
+            match self.replica.fold().open(&op) {
+                Some(Content::Edit(Edit { target: Target::Message(at), .. })) => touched.extend([at.id]),
+                Some(Content::Delete(delete)) => touched.extend([delete.message.id]),
+                Some(Content::Restore(restore)) => touched.extend([restore.message.id]),
+                Some(Content::Tag(tag)) if tag.set == TagSet::Pins => touched.extend([tag.message.id]),
+                Some(Content::Reaction(reaction)) => {
+                    let named = self.log().by_prefix(conversation, &[first_eight(&reaction.message)])?;
+                    let named = named.into_iter().map(|op| op.id);
+                    touched.extend(named.filter(|id| Reaction::names(id) == reaction.message));
+                }
+                _ => {}
+            }
+        }
+        self.messages_of(conversation, &touched.into_iter().collect::<Vec<_>>())
+    }
+
     pub(super) fn at(
         &self,
         conversation: &ConversationId,
@@ -124,8 +148,7 @@ impl Node {
         let hidden = self.hidden(conversation)?;
         let mut shown = Vec::with_capacity(page.len());
         for message in page {
-            let withdrawn = message.facets.as_ref().and_then(|facets| facets.deleted).is_some_and(|it| it.withdrawn);
-            if withdrawn || hidden.contains(&message.id()) {
+            if message.is_withdrawn() || hidden.contains(&message.id()) {
                 continue;
             }
             let expires_ms = self.expires_ms(conversation, &message)?;
@@ -374,6 +397,13 @@ impl Node {
         }
         Ok(found)
     }
+}
+
+/// The beginning of an id as the log looks it up by.
+fn first_eight(bytes: &[u8; 16]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&bytes[..8]);
+    u64::from_be_bytes(first)
 }
 
 pub(super) fn name_of(names: &Names, device: &DeviceId) -> String {
