@@ -2,7 +2,8 @@
 //!
 //! Responsible for: which edits, deletions and reactions count, what text is shown, what is a conflict, what a message's
 //! versions were. Rights are judged here, whenever it is looked at: a message is edited by its author's account, deleted
-//! by that or by whoever founded the conversation, restored by its author's account.
+//! by that or by whoever founded the conversation; a deletion is taken back by the account that made it, and only the
+//! author's account can say what a message said.
 //! Not here: merging texts (`text.rs`), rows (`beside.rs`), registers and sets (`register.rs`).
 //!
 //! - Edits are a multi-value register: all versions are kept; those that nobody replaced are merged to one text.
@@ -88,8 +89,8 @@ pub struct Facets {
     pub edited: Option<Hlc>,
     /// Set while it is deleted: by the first deletion that nobody took back.
     pub deleted: Option<Deleted>,
-    /// Deletions that nobody took back.
-    pub deletions: Vec<OpId>,
+    /// Deletions that nobody took back, oldest first.
+    pub deletions: Vec<Deleted>,
     /// It was edited and deleted, each without knowing of the other.
     pub conflict: bool,
     /// Answers, quotes, mentions and files; its text is not here.
@@ -119,6 +120,8 @@ struct Counted<'a> {
     edits: Vec<(&'a Row, &'a Edit)>,
     deletions: Vec<Deleted>,
     restores: Vec<(&'a Row, &'a Restore)>,
+    /// Those of the author's account.
+    said: Vec<(&'a Row, &'a Restore)>,
     reactions: Vec<(&'a Row, &'a Reaction)>,
     message: Option<&'a Message>,
 }
@@ -128,7 +131,8 @@ impl<'a> Counted<'a> {
         let author = (people.account)(&root.author);
         let by_author =
             |row: &Row| row.device == root.author || (author.is_some() && (people.account)(&row.device) == author);
-        let mut counted = Self { edits: vec![], deletions: vec![], restores: vec![], reactions: vec![], message: None };
+        let mut counted =
+            Self { edits: vec![], deletions: vec![], restores: vec![], said: vec![], reactions: vec![], message: None };
         for row in rows {
             // What names this message must come after it; a reaction knows its id only.
             let later = row.hlc > root.at.hlc;
@@ -144,8 +148,11 @@ impl<'a> Counted<'a> {
                         counted.deletions.push(Deleted { id: row.id, hlc: row.hlc, device: row.device, withdrawn });
                     }
                 }
-                Content::Restore(restore) if later && restore.message == root.at && by_author(row) => {
+                Content::Restore(restore) if later && restore.message == root.at => {
                     counted.restores.push((row, restore));
+                    if by_author(row) {
+                        counted.said.push((row, restore));
+                    }
                 }
                 Content::Reaction(reaction) if reaction.message == Reaction::names(&root.at.id) => {
                     counted.reactions.push((row, reaction));
@@ -156,21 +163,29 @@ impl<'a> Counted<'a> {
         counted
     }
 
-    /// Deletions that no restore has seen.
-    fn standing(&self) -> Vec<Deleted> {
-        let taken_back: BTreeSet<OpId> = self.restores.iter().flat_map(|(_, restore)| &restore.tags).copied().collect();
-        self.deletions.iter().filter(|deleted| !taken_back.contains(&deleted.id)).copied().collect()
+    /// Deletions that no restore of the same account has seen.
+    fn standing(&self, people: People<'_>) -> Vec<Deleted> {
+        let same = |a: &DeviceId, b: &DeviceId| {
+            a == b || ((people.account)(a).is_some() && (people.account)(a) == (people.account)(b))
+        };
+        let taken_back = |deleted: &&Deleted| {
+            let names = |(row, restore): &(&Row, &Restore)| {
+                restore.tags.contains(&deleted.id) && same(&row.device, &deleted.device)
+            };
+            !self.restores.iter().any(names)
+        };
+        self.deletions.iter().filter(taken_back).copied().collect()
     }
 
-    /// The restore whose content counts: the last one. The text begins anew with it.
+    /// The restore whose content counts: the last one of the author's account. The text begins anew with it.
     fn restored(&self) -> Option<(&'a Row, &'a Restore)> {
-        self.restores.iter().copied().max_by_key(|(row, _)| row.order())
+        self.said.iter().copied().max_by_key(|(row, _)| row.order())
     }
 
     /// The edits that begin from the text as it is now: those that go back to the last restore, or to none if there is
     /// none.
     fn of_generation(&self, restored: Option<OpId>) -> Vec<(&'a Row, &'a Edit)> {
-        let restores: BTreeSet<OpId> = self.restores.iter().map(|(row, _)| row.id).collect();
+        let restores: BTreeSet<OpId> = self.said.iter().map(|(row, _)| row.id).collect();
         let mut generation: BTreeMap<OpId, Option<OpId>> = BTreeMap::new();
         let mut kept = Vec::new();
         // By clock reading: what an edit replaces comes before it.
@@ -190,7 +205,7 @@ impl<'a> Counted<'a> {
 /// What a message looks like. `rows`: everything beside it, by (clock reading, id).
 pub(crate) fn facets(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Facets {
     let counted = Counted::of(root, rows, people);
-    let standing = counted.standing();
+    let standing = counted.standing(people);
     let restored = counted.restored();
     let edits = counted.of_generation(restored.map(|(row, _)| row.id));
     let (first, message) = match restored {
@@ -200,8 +215,8 @@ pub(crate) fn facets(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Facet
     let mut facets = Facets {
         edits: edits.len(),
         edited: edits.iter().map(|(row, _)| row.hlc).max(),
-        deletions: standing.iter().map(|deleted| deleted.id).collect(),
-        deleted: standing.into_iter().min_by_key(|deleted| (deleted.hlc, deleted.id)),
+        deleted: standing.iter().copied().min_by_key(|deleted| (deleted.hlc, deleted.id)),
+        deletions: standing,
         reactions: reactions(&counted.reactions, people),
         ..Facets::default()
     };
@@ -230,9 +245,9 @@ pub(crate) fn versions(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Vec
         device: root.author,
         bases: vec![],
         text: root.text.map(str::to_owned),
-        current: current.is_empty() && counted.restores.is_empty(),
+        current: current.is_empty() && counted.said.is_empty(),
     }];
-    for (row, restore) in &counted.restores {
+    for (row, restore) in &counted.said {
         versions.push(Version {
             id: row.id,
             hlc: row.hlc,

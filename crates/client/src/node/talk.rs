@@ -221,19 +221,27 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a deletion back: on this device for [`UNDO_MS`]; or, where a message was edited and deleted at once, keeps
-    /// the edit.
+    /// Takes own deletions of a message back: on this device for [`UNDO_MS`]; or, where a message was edited and deleted at
+    /// once, keeps the edit. What somebody else deleted stays deleted.
     ///
     /// # Errors
     /// `unknown-message`, `not-yours`, `not-deleted`, `too-late`, and those of the store.
     pub fn undo(&mut self, conversation: ConversationId, id: &OpId, now: Now) -> Result<(), Error> {
-        let (_, found) = self.own_message(&conversation, id)?;
+        let (look, found) = self.look_at(&conversation, id)?;
+        native(&found)?;
         let facets = found.facets.clone().unwrap_or_default();
         if facets.deletions.is_empty() {
             return Err(Error::new("not-deleted", "this message is not deleted", ""));
         }
+        let ours = |deleted: &&tombolo_store::Deleted| look.names().account(&deleted.device) == Some(self.account());
+        let tags: Vec<OpId> = facets.deletions.iter().filter(ours).map(|deleted| deleted.id).collect();
+        if tags.is_empty() {
+            return Err(not_yours("somebody else deleted this message, and only they can take that back"));
+        }
         let content = match self.kept_undo(&conversation, id, now)? {
             Some(body) => body,
+            // Of another's message only the deletion is taken back: what it says is for its author to say.
+            None if facets.conflict && !self.is_own(&look, &found) => Body::default(),
             None if facets.conflict => Body { text: facets.text.clone().unwrap_or_default(), ..Body::default() },
             None => {
                 let words =
@@ -241,8 +249,7 @@ impl Node {
                 return Err(Error::new("too-late", words, "the text is gone; write the message again"));
             }
         };
-        let restore =
-            Restore { message: MessageRef { hlc: found.hlc(), id: *id }, tags: sorted(&facets.deletions), content };
+        let restore = Restore { message: MessageRef { hlc: found.hlc(), id: *id }, tags: sorted(&tags), content };
         let rest = Rest { extension: self.extension_of(&conversation, id)?, ..self.rest_about(&conversation, id)? };
         self.write_with(conversation, &[(Content::Restore(Box::new(restore)), rest)], now)?;
         self.forget_undo(Some((&conversation, id)), now)
