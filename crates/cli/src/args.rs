@@ -121,6 +121,8 @@ pub(crate) enum Command {
         #[arg(long)]
         ids: bool,
     },
+    /// Try again now to bring out what nobody else holds: the same as `sync`
+    Retry,
     /// Who takes part in a conversation
     Members {
         /// The conversation

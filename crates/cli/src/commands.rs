@@ -86,6 +86,7 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
             };
             sync(door, &options, out).await
         }
+        Command::Retry => sync(door, &SyncOptions::default(), out).await,
         Command::Watch { conversation } => watch(door, conversation.as_deref(), out).await,
         Command::Listen { addr } => listen(door, &addr, out).await,
         Command::Digest { conversation } => {

@@ -10,6 +10,9 @@ pub(crate) enum Talk {
     Show {
         /// Its id, or as much of it as tells it apart (`tombolo messages --ids`)
         message: String,
+        /// With so many before and behind it
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        around: u32,
     },
     /// Change the text of a message; the versions before stay in its history
     Edit {

@@ -66,10 +66,9 @@ struct OutboxRow {
 pub(crate) async fn run(door: &Door, command: Talk, out: &Out) -> Result<(), Failure> {
     let client = door.client();
     match command {
-        Talk::Show { message } => {
+        Talk::Show { message, around } => {
             let (conversation, id) = client.locate(message).await?;
-            let found = client.message(conversation, id).await?;
-            messages(&[found], out)
+            messages(&client.around(conversation, id, around as usize).await?, out)
         }
         Talk::Edit { message, text } => {
             let (conversation, id) = client.locate(message).await?;

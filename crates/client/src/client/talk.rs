@@ -29,6 +29,9 @@ pass_on! {
     post(conversation: ConversationId, post: Post) -> Sent = |node, now| node.post(conversation, &post, now);
     /// A message by its op.
     message(conversation: ConversationId, id: OpId) -> Message = |node, _now| node.message(&conversation, &id);
+    /// A message with up to so many before and behind it.
+    around(conversation: ConversationId, id: OpId, count: usize) -> Vec<Message> =
+        |node, _now| node.around(&conversation, &id, count);
     /// The conversation and the whole id of a message, by its id or a beginning of it.
     locate(name: String) -> (ConversationId, OpId) = |node, _now| node.locate(&name);
     /// Changes the text of a message.

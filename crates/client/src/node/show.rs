@@ -56,6 +56,22 @@ impl Node {
         Ok(shown)
     }
 
+    /// A message with up to `count` before and behind it: where one jumps to. Nothing of it counts as seen.
+    ///
+    /// # Errors
+    /// `unknown-message`, and those of the store.
+    pub fn around(&mut self, conversation: &ConversationId, id: &OpId, count: usize) -> Result<Vec<Message>, Error> {
+        let middle = self.message(conversation, id)?;
+        let mut found = match count {
+            0 => Vec::new(),
+            count => self.messages(conversation, count, Some(&middle.cursor), false)?,
+        };
+        let after = self.messages_after(conversation, count, Some(&middle.cursor))?;
+        found.push(middle);
+        found.extend(after);
+        Ok(found)
+    }
+
     /// The oldest messages after a cursor, or from the beginning.
     ///
     /// # Errors
