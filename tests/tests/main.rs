@@ -9,3 +9,4 @@ mod golden;
 mod hostile;
 mod relays;
 mod sockets;
+mod talk;

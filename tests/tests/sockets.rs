@@ -12,7 +12,7 @@ async fn person(home: &Path, name: &str, relays: &[String]) -> Client {
 }
 
 /// A relay on loopback, and Alice and Bob who use it.
-async fn relay_and_two(home: &Path) -> (Relay, Client, Client) {
+pub(crate) async fn relay_and_two(home: &Path) -> (Relay, Client, Client) {
     let place = Place::new(home.join("relay"));
     place.make().unwrap();
     let config = tombolo_relay::Config { listen: "127.0.0.1:0".into(), ..tombolo_relay::Config::default() };
@@ -23,7 +23,7 @@ async fn relay_and_two(home: &Path) -> (Relay, Client, Client) {
     (relay, alice, bob)
 }
 
-async fn sync(client: &Client, options: &SyncOptions) -> SyncReport {
+pub(crate) async fn sync(client: &Client, options: &SyncOptions) -> SyncReport {
     client.sync(options, |_| {}).await.unwrap()
 }
 

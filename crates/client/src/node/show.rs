@@ -162,12 +162,14 @@ impl Node {
         let (_, blocked) = self.keeping()?;
         let holders = self.holders(conversation)?;
         let hidden = self.hidden(conversation)?;
+        // Where no timer was ever set, nobody has to look.
+        let timed = !tombolo_store::register(self.log(), conversation, &Slot::Timer)?.given.is_empty();
         let mut shown = Vec::with_capacity(page.len());
         for message in page {
             if message.is_withdrawn() || hidden.contains(&message.id()) {
                 continue;
             }
-            let expires_ms = self.expires_ms(conversation, &message)?;
+            let expires_ms = if timed { self.expires_ms(conversation, &message)? } else { 0 };
             let mut beside = self.beside(&look, &message, expires_ms)?;
             beside.blocked = names.account(&message.author).is_some_and(|account| blocked.contains(&account));
             let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
@@ -206,10 +208,6 @@ impl Node {
 
     /// When a message disappears, **milliseconds** since 1970; 0 = never.
     fn expires_ms(&self, conversation: &ConversationId, message: &tombolo_store::Message) -> Result<u64, Error> {
-        // Where no timer was ever set, nobody has to look.
-        if tombolo_store::register(self.log(), conversation, &Slot::Timer)?.given.is_empty() {
-            return Ok(0);
-        }
         Ok(self.log().op(conversation, &message.id())?.map_or(0, |op| op.header.expires_ms))
     }
 
