@@ -28,3 +28,5 @@ pub const DOMAIN_SESSION: &str = "tombolo 1 session";
 pub const DOMAIN_ACK: &str = "tombolo 1 ack";
 /// Domain of a relay's statement that it has moved to another address.
 pub const DOMAIN_MOVED: &str = "tombolo 1 moved";
+/// Domain of a register; the message is its name, version and payload.
+pub const DOMAIN_REGISTER: &str = "tombolo 1 register";

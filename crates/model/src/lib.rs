@@ -11,7 +11,8 @@
 //! use std::time::Instant;
 //! ```
 //!
-//! Read in this order: [`id`], [`hlc`], [`op`], [`sound`], [`control`], [`content`], [`frontier`], [`digest`].
+//! Read in this order: [`id`], [`hlc`], [`op`], [`sound`], [`control`], [`content`], [`frontier`], [`digest`], [`seen`],
+//! [`reading`], [`register`].
 #![no_std]
 extern crate alloc;
 
@@ -25,6 +26,9 @@ pub mod hlc;
 pub mod id;
 pub mod limit;
 pub mod op;
+pub mod reading;
+pub mod register;
+pub mod seen;
 pub mod sound;
 
 pub use codec::Malformed;
@@ -34,4 +38,6 @@ pub use frontier::Frontier;
 pub use hlc::Hlc;
 pub use id::{AccountId, ConversationId, DeviceId, LogId, OpId};
 pub use op::{BodyHash, Class, Header, Op, Signature};
+pub use register::Register;
+pub use seen::Seen;
 pub use sound::Sound;

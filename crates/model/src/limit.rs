@@ -50,3 +50,9 @@ pub const PENDING_PER_AUTHOR_MAX: usize = 10_000;
 pub const STRANGERS_MAX: usize = 256;
 /// Branches (ops that share author, log and seq with another) that one log may have on one replica.
 pub const BRANCHES_PER_LOG_MAX: usize = 64;
+/// **Bytes** of a register's payload: some 2,000 logs. What does not fit is told as neither held nor read.
+pub const REGISTER_BYTES_MAX: usize = 32 * 1024;
+/// Logs that one set of places names.
+pub const SEEN_LOGS_MAX: usize = 8_192;
+/// Intervals of one register over all its sets.
+pub const SEEN_INTERVALS_MAX: usize = 16_384;
