@@ -14,7 +14,7 @@ use rusqlite::{Transaction, params};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tombolo_model::content::Content;
-use tombolo_model::{Class, Control, ConversationId, Hlc, Op, OpId};
+use tombolo_model::{Class, Control, ConversationId, Hlc, Op, OpId, Register};
 
 /// An op that becomes delivered.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,15 @@ pub trait Fold {
     /// Of SQLite: the whole batch is given up.
     fn body(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
         let _ = (tx, delivered);
+        Ok(())
+    }
+
+    /// Takes a register that is the newest of its device now. `n`: number of its conversation, as rows name it.
+    ///
+    /// # Errors
+    /// Of SQLite: the whole batch is given up.
+    fn register(&mut self, tx: &Transaction<'_>, n: i64, register: &Register) -> Result<(), rusqlite::Error> {
+        let _ = (tx, n, register);
         Ok(())
     }
 }

@@ -12,7 +12,8 @@
 //! rebuilt. After a failed commit nothing is trusted until the file is opened again.
 //!
 //! Read in this order: `schema.rs` (the tables), `append.rs` (the way of an op in), `deliver.rs` (causal delivery),
-//! `tree.rs` (sums), `pages.rs`, `ids.rs` and `newest.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `check.rs` (what doctor looks at).
+//! `tree.rs` (sums), `pages.rs`, `ids.rs` and `newest.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `registers.rs` (beside the log), `check.rs`
+//! (what doctor looks at).
 
 mod append;
 mod arrivals;
@@ -30,10 +31,12 @@ mod pages;
 mod place;
 mod proof;
 mod reads;
+mod registers;
 mod repair;
 mod roster;
 mod row;
 mod schema;
+mod through;
 mod tree;
 mod voucher;
 
@@ -46,6 +49,7 @@ pub use error::LogError;
 pub use migrate::{Component, Step, migrate};
 pub use open::{Log, Open, Reader};
 pub use reads::{ConversationRow, Equivocation, Height, Tail};
+pub use registers::{Change, Taken};
 pub use repair::Damaged;
 pub use roster::{Invite, Member};
 pub use row::State;

@@ -196,4 +196,5 @@ CREATE TABLE listed (n INTEGER PRIMARY KEY, arrival INTEGER NOT NULL) STRICT;
 INSERT INTO listed (n, arrival) SELECT 1, coalesce(max(arrival), 0) FROM op;
 ",
     },
+    crate::registers::STEP,
 ];

@@ -13,6 +13,7 @@ mod oracle;
 mod order;
 mod own;
 mod ranges;
+mod registers;
 mod roster;
 mod vouchers;
 mod waiting;

@@ -75,6 +75,7 @@ fn turn_back(path: &std::path::Path) {
          CREATE INDEX op_prefix ON op (prefix); CREATE INDEX op_log ON op (log, seq);
          CREATE INDEX op_waiting ON op (state, hlc) WHERE state <> 0; CREATE INDEX missing_waiter ON missing (waiter);
          DROP TABLE voucher; ALTER TABLE peer DROP COLUMN streamed; DROP TABLE log_page; DROP TABLE id_page; DROP TABLE undelivered; ALTER TABLE log DROP COLUMN tip_arrival;
+         DROP TABLE register; DROP TABLE register_sum; DROP TABLE register_peer;
          UPDATE schema SET version = 1 WHERE component = 'oplog'; COMMIT",
     )
     .unwrap();
