@@ -56,3 +56,6 @@ pub const REGISTER_BYTES_MAX: usize = 32 * 1024;
 pub const SEEN_LOGS_MAX: usize = 8_192;
 /// Intervals of one register over all its sets.
 pub const SEEN_INTERVALS_MAX: usize = 16_384;
+/// Accounts of a conversation up to which its devices are told what each of the others holds and has read. Above, a
+/// device's register goes to the devices of the same account only: everybody to everybody would outweigh the messages.
+pub const READERS_MAX: u64 = 50;

@@ -59,3 +59,19 @@ impl Register {
         (self.version, &self.payload) > (other.version, &other.payload)
     }
 }
+
+/// Digest over the registers of several conversations, each as the sum of its tags modulo 2^64, sorted by conversation. A
+/// search, not a proof: it says when to compare, and nobody relies on it for more.
+#[must_use]
+pub fn digest_of(sums: impl IntoIterator<Item = (ConversationId, u64)>) -> [u8; 6] {
+    let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 digest of registers");
+    for (conversation, sum) in sums {
+        if sum != 0 {
+            hasher.update(&conversation.0);
+            hasher.update(&sum.to_be_bytes());
+        }
+    }
+    let mut digest = [0; 6];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..6]);
+    digest
+}

@@ -108,6 +108,19 @@ impl Reader {
         rows.next()?.map(register).transpose()
     }
 
+    /// Version of a device's register; 0 = there is none.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn register_version(&self, conversation: &ConversationId, device: &DeviceId) -> Result<u64, LogError> {
+        let mut statement = self.db()?.prepare_cached(
+            "SELECT r.version FROM register r JOIN conversation c ON c.n = r.conversation \
+             WHERE c.id = ?1 AND r.device = ?2",
+        )?;
+        let mut rows = statement.query(params![conversation.as_bytes(), device.as_bytes()])?;
+        rows.next()?.map_or(Ok(0), |row| row::number(row, 0))
+    }
+
     /// All registers of a conversation, by device.
     ///
     /// # Errors

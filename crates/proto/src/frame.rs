@@ -7,13 +7,14 @@ use crate::fault::Fault;
 use crate::limit::{
     FRAME_BYTES_MAX, HEIGHTS_MAX, PRESENCE_BYTES_MAX, RANGE_BYTES, ROOTS_MAX, WANTS_MAX, WORDS_BYTES_MAX,
 };
+use crate::registers;
 use crate::source::{Height, Run};
 use alloc::string::String;
 use alloc::vec::Vec;
 use tombolo_model::codec::{Malformed, Reader, put_bytes, put_varint};
 use tombolo_model::digest::Chain;
 use tombolo_model::limit::ADDRESS_BYTES_MAX;
-use tombolo_model::{ConversationId, DeviceId, LogId, Proof, Signature};
+use tombolo_model::{ConversationId, DeviceId, LogId, Proof, Register, Signature};
 
 /// Which way ops that travel were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,6 +185,26 @@ pub enum Wanted {
     Prefixes(Vec<u64>),
 }
 
+/// How far registers were read, and which are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Position of the receiver's changes up to which the sender has read them.
+    pub read: u64,
+    /// Digest of the sender's registers that the receiver may see.
+    pub digest: [u8; 6],
+}
+
+/// Some registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// With this frame the receiver has read the sender's changes up to here.
+    pub through: u64,
+    /// It ends what a comparison has begun.
+    pub last: bool,
+    /// The registers.
+    pub registers: Vec<Register>,
+}
+
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -262,6 +283,12 @@ pub enum Frame {
         /// Over both, by the replica's key.
         signature: Signature,
     },
+    /// Compares registers.
+    Reading(Reading),
+    /// Some registers.
+    Registers(Registers),
+    /// They are on disk, up to this position.
+    Registered(u64),
     /// An optional frame of a newer version: ignored.
     Ignored(u8),
 }
@@ -288,6 +315,9 @@ impl Frame {
             Self::Bye { .. } => "bye",
             Self::Presence { .. } => "presence",
             Self::Moved { .. } => "moved",
+            Self::Reading(_) => "reading",
+            Self::Registers(_) => "registers",
+            Self::Registered(_) => "registered",
             Self::Ignored(_) => "an optional frame",
         }
     }
@@ -409,6 +439,21 @@ impl Frame {
                 put_bytes(&mut out, url.as_bytes());
                 out.extend_from_slice(&at_ms.to_be_bytes());
                 out.extend_from_slice(&signature.0);
+            }
+            Self::Reading(reading) => {
+                out.push(0x42);
+                put_varint(&mut out, reading.read);
+                out.extend_from_slice(&reading.digest);
+            }
+            Self::Registers(frame) => {
+                out.push(0x43);
+                put_varint(&mut out, frame.through);
+                out.push(u8::from(frame.last));
+                registers::put(&mut out, &frame.registers);
+            }
+            Self::Registered(through) => {
+                out.push(0x44);
+                put_varint(&mut out, *through);
             }
             Self::Ignored(kind) => out.push(*kind),
         }
@@ -537,7 +582,18 @@ impl Frame {
                 let url = reader.bytes(ADDRESS_BYTES_MAX, "address")?;
                 Self::Moved { url: text(url)?, at_ms: reader.u64()?, signature: Signature(reader.array()?) }
             }
-            optional @ 0x42.. => Self::Ignored(optional),
+            0x42 => Self::Reading(Reading { read: reader.varint()?, digest: reader.array()? }),
+            0x43 => Self::Registers(Registers {
+                through: reader.varint()?,
+                last: match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Malformed::Unknown("end of registers")),
+                },
+                registers: registers::take(reader)?,
+            }),
+            0x44 => Self::Registered(reader.varint()?),
+            optional @ 0x45.. => Self::Ignored(optional),
             _ => return Err(Malformed::Unknown("frame")),
         })
     }

@@ -21,6 +21,7 @@ pub mod fault;
 pub mod frame;
 pub mod limit;
 pub mod reconcile;
+pub mod registers;
 pub mod session;
 pub mod source;
 

@@ -39,3 +39,13 @@ pub const PING_MS: u64 = 20_000;
 pub const SILENCE_MS: u64 = 60_000;
 /// **Milliseconds** for which a quiet live session waits before it compares proofs again.
 pub const SETTLE_MS: u64 = 1_000;
+/// **Bytes** of registers that one frame aims at; the next one waits until it is stored.
+pub const REGISTERS_BYTES: usize = 128 * 1024;
+/// Registers in one frame.
+pub const REGISTERS_MAX: usize = 4_096;
+/// **Bytes** of registers that wait for the disk: an honest peer has one frame on the way.
+pub const REGISTERS_STORING_MAX: usize = 2 * 1024 * 1024;
+/// **Milliseconds** between two frames of registers that changed live: what changes in between goes together.
+pub const REGISTERS_MS: u64 = 1_000;
+/// How often one connection compares registers.
+pub const READINGS_MAX: u32 = 64;

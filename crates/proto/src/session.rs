@@ -14,11 +14,12 @@
 //! batch -> <- ack, settled (after a quiet second)           live
 //! ```
 //!
-//! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds). Not here: sockets, threads, checking
+//! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds), `registers` (beside the log). Not here: sockets, threads, checking
 //! signatures of ops, storing.
 
 mod opening;
 mod receiving;
+mod registers;
 mod search;
 mod sending;
 
@@ -35,7 +36,7 @@ use alloc::vec::Vec;
 use search::Search;
 use sending::{InFlight, Job};
 use tombolo_model::crypto::{Signer, Verifier};
-use tombolo_model::{ConversationId, DeviceId, Proof, Signature, Sound};
+use tombolo_model::{ConversationId, DeviceId, Proof, Register, Signature, Sound};
 
 /// Newest protocol version that this code speaks.
 pub const VERSION: u8 = 1;
@@ -145,6 +146,10 @@ pub enum Input<'a> {
         /// Sealed.
         payload: Vec<u8>,
     },
+    /// Registers have changed here by other ways than this session.
+    RegistersChanged,
+    /// The oldest frame of registers that was handed out is on disk, as far as it was taken.
+    RegistersStored,
     /// Tell the peer that this replica has moved.
     Moved {
         /// The new address.
@@ -227,6 +232,14 @@ pub enum Output {
         conversation: ConversationId,
         /// Sealed.
         payload: Vec<u8>,
+    },
+    /// Check and store these, as far as they are newer than what is here, and that the peer was read up to `through`; then
+    /// [`Input::RegistersStored`].
+    Registers {
+        /// The registers.
+        registers: Vec<Register>,
+        /// Position of the peer's changes.
+        through: u64,
     },
     /// The peer has moved; the signature was checked.
     Moved {
@@ -319,6 +332,8 @@ pub struct Session {
     searches: BTreeMap<ConversationId, Search>,
     attempts: BTreeMap<ConversationId, u32>,
     differing: BTreeSet<ConversationId>,
+
+    registers: registers::Exchange,
 }
 
 impl core::fmt::Debug for Session {
@@ -376,6 +391,7 @@ impl Session {
             searches: BTreeMap::new(),
             attempts: BTreeMap::new(),
             differing: BTreeSet::new(),
+            registers: registers::Exchange::default(),
         }
     }
 
@@ -430,7 +446,8 @@ impl Session {
             Phase::Running => {
                 let ping = self.heard_ms.max(self.pinged_ms) + PING_MS;
                 let retry = if self.blocked.is_empty() { u64::MAX } else { self.retry_ms };
-                Some(ping.min(self.settle_ms.unwrap_or(u64::MAX)).min(retry))
+                let registers = self.registers_due_ms().unwrap_or(u64::MAX);
+                Some(ping.min(self.settle_ms.unwrap_or(u64::MAX)).min(retry).min(registers))
             }
         }
     }
@@ -471,6 +488,7 @@ impl Session {
                     // What the peer was refused before it was let in is refused no longer.
                     self.blocked.remove(&conversation);
                     self.add_job(Job::granted(conversation, self.sent_position));
+                    self.registers_granted();
                 }
             }
             Input::Presence { conversation, payload } => {
@@ -483,6 +501,8 @@ impl Session {
                 self.send(&Frame::Moved { url, at_ms, signature });
                 return Ok(());
             }
+            Input::RegistersChanged => self.registers_changed(),
+            Input::RegistersStored => self.on_registers_stored()?,
             Input::Tick => self.on_tick(ctx)?,
             Input::Leave => {
                 self.send(&Frame::Bye { code: "done".into(), words: String::new() });
@@ -498,7 +518,7 @@ impl Session {
     fn on_frame<S: Source>(&mut self, frame: Frame, bytes: &[u8], ctx: &Context<'_, S>) -> Result<(), Fault> {
         let name = frame.name();
         let running = self.phase == Phase::Running;
-        if running && self.asked && !matches!(frame, Frame::Ack(_) | Frame::Ping(_) | Frame::Pong(_)) {
+        if running && self.asked && !is_beside(&frame) {
             self.asked = false;
             self.stats.round_trips += 1;
         }
@@ -533,6 +553,9 @@ impl Session {
                 Ok(())
             }
             Frame::Moved { url, at_ms, signature } if running => self.on_moved(url, at_ms, &signature, ctx),
+            Frame::Reading(reading) if running || self.phase == Phase::Resuming => self.on_reading(reading, ctx),
+            Frame::Registers(registers) if running => self.on_registers(registers, bytes.len()),
+            Frame::Registered(through) if running => self.on_registered(through),
             Frame::Ignored(_) => Ok(()),
             Frame::Hello(_)
             | Frame::Prove(_)
@@ -547,6 +570,9 @@ impl Session {
             | Frame::Decoded { .. }
             | Frame::Ranges { .. }
             | Frame::Presence { .. }
+            | Frame::Reading(_)
+            | Frame::Registers(_)
+            | Frame::Registered(_)
             | Frame::Moved { .. } => Err(Fault::OutOfTurn { frame: name }),
         }
     }
@@ -616,6 +642,12 @@ impl Session {
 
 /// **Milliseconds** after which conversations that the peer did not take are offered again.
 const RETRY_MS: u64 = 15_000;
+
+/// Frames that answer nothing that was asked of the log.
+fn is_beside(frame: &Frame) -> bool {
+    let registers = matches!(frame, Frame::Reading(_) | Frame::Registers(_) | Frame::Registered(_));
+    registers || matches!(frame, Frame::Ack(_) | Frame::Ping(_) | Frame::Pong(_))
+}
 
 fn local(error: impl core::fmt::Display) -> Fault {
     Fault::Local(error.to_string())

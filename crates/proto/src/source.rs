@@ -7,7 +7,7 @@ use crate::reconcile::{estimator::Estimator, ranges::RangeSource, sketch::Sketch
 use alloc::vec::Vec;
 use core::fmt::Display;
 use tombolo_model::digest::Chain;
-use tombolo_model::{ConversationId, DeviceId, LogId, Op, Proof};
+use tombolo_model::{ConversationId, DeviceId, LogId, Op, Proof, Register};
 
 /// A place in the order in which a replica stored ops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -59,6 +59,17 @@ pub struct Arrivals {
     pub ops: Vec<Op>,
     /// Everything up to here that the peer may see is in `ops` or was before `after`.
     pub through: u64,
+}
+
+/// Some registers in the order in which they changed, and how far they reach.
+#[derive(Clone, Debug, Default)]
+pub struct RegisterPage {
+    /// The registers, oldest change first.
+    pub registers: Vec<Register>,
+    /// Every change up to here that the peer may see is in `registers` or was before `after`.
+    pub through: u64,
+    /// There are no later ones.
+    pub last: bool,
 }
 
 /// The read-only view. Every method answers from one consistent state.
@@ -125,6 +136,32 @@ pub trait Source {
     fn sketch(&self, conversation: &ConversationId, cells: usize) -> Result<Sketch, Self::Error>;
     /// The conversation's difference estimator.
     fn estimator(&self, conversation: &ConversationId) -> Result<Estimator, Self::Error>;
+    /// Position of the last change of a register; 0 = there is none.
+    fn registers_end(&self) -> Result<u64, Self::Error> {
+        Ok(0)
+    }
+    /// Up to where the peer's changes of registers were read, in its own count.
+    fn registers_read(&self, peer: &DeviceId) -> Result<u64, Self::Error> {
+        let _ = peer;
+        Ok(0)
+    }
+    /// Digest of the registers that both sides may see.
+    fn registers_digest(&self, peer: &DeviceId) -> Result<[u8; 6], Self::Error> {
+        let _ = peer;
+        Ok([0; 6])
+    }
+    /// Registers that changed after a position and that `peer` may see; `whole` = also those that it brought itself. At
+    /// most about `bytes_max` bytes.
+    fn registers(
+        &self,
+        peer: &DeviceId,
+        after: u64,
+        whole: bool,
+        bytes_max: usize,
+    ) -> Result<RegisterPage, Self::Error> {
+        let _ = (peer, whole, bytes_max);
+        Ok(RegisterPage { registers: Vec::new(), through: after, last: true })
+    }
     /// Range fingerprints of the conversation.
     fn ranges<'a>(&'a self, conversation: &ConversationId) -> Self::Ranges<'a>;
 }

@@ -321,6 +321,7 @@ impl Owner {
             Event::Acked { .. } => {}
             Event::AcksLost { .. } => {}
             Event::Presence { .. } => {}
+            Event::Registers { .. } => {}
             Event::Moved { .. } => {}
             Event::TailLost => {}
         }

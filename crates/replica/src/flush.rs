@@ -51,7 +51,7 @@ impl<F: Fold> Replica<F> {
                 self.flush_open(queued, now)?;
             }
         }
-        Ok(())
+        self.flush_registers(now)
     }
 
     /// How many of the queued batches can be judged by what is stored now: up to the first whose peer may not bring ops of

@@ -7,12 +7,13 @@
 //!
 //! Everything is synchronous and driven by arguments: the simulated world and the binaries run this same code.
 //! Read [`Replica`] first, then `flush` (what becomes durable, and when), `admit` (who may bring what), `view` (what a
-//! session may ask of the log).
+//! session may ask of the log), `registers` (what travels beside the log).
 
 mod admit;
 mod ahead;
 mod flush;
 mod marks;
+mod registers;
 mod replica;
 mod scope;
 mod view;

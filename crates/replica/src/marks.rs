@@ -19,6 +19,7 @@ struct PeerMarks {
     cursor: Option<Cursor>,
     acked: Option<u64>,
     streamed: Option<u64>,
+    registers: Option<u64>,
     lost: bool,
 }
 
@@ -47,6 +48,16 @@ impl Marks {
         *streamed = Some(streamed.unwrap_or(0).max(position));
     }
 
+    /// How far the peer's registers were read.
+    pub(crate) fn registers(&mut self, peer: DeviceId, position: u64) {
+        self.peers.entry(peer).or_default().registers = Some(position);
+    }
+
+    /// The same, if that is not on disk yet.
+    pub(crate) fn registers_read(&self, peer: &DeviceId) -> Option<u64> {
+        self.peers.get(peer)?.registers
+    }
+
     pub(crate) fn lost(&mut self, peer: DeviceId) {
         let marks = self.peers.entry(peer).or_default();
         marks.lost = true;
@@ -71,6 +82,9 @@ impl Marks {
             }
             if let Some(position) = marks.streamed {
                 batch.set_streamed(&peer, position)?;
+            }
+            if let Some(position) = marks.registers {
+                batch.set_registers_read(&peer, position)?;
             }
         }
         for ((conversation, peer), (at_ms, position, ops)) in std::mem::take(&mut self.proven) {

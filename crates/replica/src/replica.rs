@@ -5,6 +5,7 @@
 //! of the log is final for this object (fail-stop): what was not acknowledged will be sent again by whoever owes it.
 
 use crate::marks::Marks;
+use crate::registers::QueuedRegisters;
 use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
 use std::collections::{BTreeMap, VecDeque};
@@ -88,6 +89,8 @@ pub enum Event {
     Refused { conn: ConnId, conversation: ConversationId, refusal: Refusal, by_peer: bool },
     /// Something fleeting.
     Presence { conn: ConnId, peer: DeviceId, conversation: ConversationId, payload: Vec<u8> },
+    /// Registers of this conversation came that are newer than what was here.
+    Registers { conversation: ConversationId },
     /// A peer says, signed, that it has another address.
     Moved { conn: ConnId, peer: DeviceId, url: String, at_ms: u64 },
     /// An author wrote two ops for one place of a log.
@@ -139,6 +142,7 @@ pub struct Replica<F: Fold> {
     pub(crate) gate: Option<Box<dyn Gate>>,
     pub(crate) conns: BTreeMap<ConnId, Conn>,
     pub(crate) queued: Vec<Queued>,
+    pub(crate) queued_registers: Vec<QueuedRegisters>,
     pub(crate) marks: Marks,
     pub(crate) marks_since_ms: Option<u64>,
     pub(crate) memory: Memory,
@@ -169,6 +173,7 @@ impl<F: Fold> Replica<F> {
             gate: None,
             conns: BTreeMap::new(),
             queued: Vec::new(),
+            queued_registers: Vec::new(),
             marks: Marks::default(),
             marks_since_ms: None,
             memory: Memory::default(),
@@ -297,7 +302,9 @@ impl<F: Fold> Replica<F> {
         }
         Ok(Some(ConnState {
             peer,
-            quiet: found.session.is_quiet() && !self.queued.iter().any(|queued| queued.conn == conn),
+            quiet: found.session.is_quiet()
+                && found.session.registers_quiet()
+                && !self.queued.iter().any(|queued| queued.conn == conn),
             proven: found.session.proven().is_some_and(|position| position >= latest),
             unproven: found.unproven.clone(),
             blocked: found.session.blocked().clone(),
@@ -361,7 +368,7 @@ impl<F: Fold> Replica<F> {
         batch.commit()
     }
 
-    fn ids(&self) -> Vec<ConnId> {
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
         self.conns.keys().copied().collect()
     }
 
@@ -378,7 +385,7 @@ impl<F: Fold> Replica<F> {
     fn came_into_scope(&mut self, id: ConnId) -> Vec<ConversationId> {
         let Some(conn) = self.conns.get_mut(&id) else { return Vec::new() };
         let Some(peer) = conn.session.peer() else { return Vec::new() };
-        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
+        let view = View::new(&self.log, &self.memory, &self.marks, (id.0, &conn.scope), self.key.id());
         // When it cannot be read, the session will say so.
         let Ok(now_shared) = view.shared_list(&peer) else { return Vec::new() };
         if Rc::ptr_eq(&now_shared, &conn.shared) {
@@ -392,7 +399,7 @@ impl<F: Fold> Replica<F> {
     /// Feeds one session and takes what it wants done.
     fn feed(&mut self, id: ConnId, input: Input<'_>, now: Now) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let view = View { log: &self.log, memory: &self.memory, scope: &conn.scope, marks: &self.marks, conn: id.0 };
+        let view = View::new(&self.log, &self.memory, &self.marks, (id.0, &conn.scope), self.key.id());
         let ctx = Context { source: &view, signer: &self.key, verifier: &Strict, compression: &Zstd, now };
         // A step asks several small questions; it writes nothing.
         let held = self.log.hold();
@@ -410,6 +417,11 @@ impl<F: Fold> Replica<F> {
                 }
                 session::Output::Persist { number, tool, ops, through } => {
                     self.queued.push(Queued { conn: id, peer, number, tool, ops, through });
+                    continue;
+                }
+                session::Output::Registers { registers, through } => {
+                    let members_only = conn.scope == Scope::Members;
+                    self.queued_registers.push(QueuedRegisters { conn: id, peer, members_only, registers, through });
                     continue;
                 }
                 session::Output::Remember(cursor) => {

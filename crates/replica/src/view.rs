@@ -4,6 +4,7 @@
 //! from the arrivals since (about 0.3 microseconds an op) when a search needs them, and stored again with the next
 //! transaction. An append costs nothing for them; ARCHITECTURE.md has the comparison.
 
+use crate::registers::Audience;
 use crate::{Marks, Scope};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use tombolo_proto::limit::BATCH_OPS_MAX;
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::ranges::RangeSource;
 use tombolo_proto::reconcile::sketch::{CELLS_KEPT, Sketch};
-use tombolo_proto::source::{Arrivals, Cursor, Height, Run, Source, Summary};
+use tombolo_proto::source::{Arrivals, Cursor, Height, RegisterPage, Run, Source, Summary};
 
 /// Ops of one batch: half of what the wire allows, to leave room for vouchers.
 const OPS_PER_BATCH: usize = BATCH_OPS_MAX / 2;
@@ -40,17 +41,21 @@ pub(crate) struct Memory {
     pub(crate) sketches: RefCell<BTreeMap<ConversationId, Kept>>,
     authors: RefCell<BTreeMap<(ConversationId, LogId), Vec<DeviceId>>>,
     shared: RefCell<BTreeMap<(u64, DeviceId), Shared>>,
+    /// Whose registers a connection may see, by conversation.
+    pub(crate) audiences: RefCell<BTreeMap<(u64, ConversationId), Audience>>,
 }
 
 impl Memory {
     /// A connection is gone.
     pub(crate) fn forget_conn(&self, conn: u64) {
         self.shared.borrow_mut().retain(|(of, _), _| *of != conn);
+        self.audiences.borrow_mut().retain(|(of, _), _| *of != conn);
     }
 
     /// Membership, relays or conversations have changed.
     pub(crate) fn forget_shared(&self) {
         self.shared.borrow_mut().clear();
+        self.audiences.borrow_mut().clear();
     }
 }
 
@@ -62,9 +67,21 @@ pub struct View<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) marks: &'a Marks,
     pub(crate) conn: u64,
+    pub(crate) own: DeviceId,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// `conn`: name and scope of the connection.
+    pub(crate) fn new(
+        log: &'a Reader,
+        memory: &'a Memory,
+        marks: &'a Marks,
+        (conn, scope): (u64, &'a Scope),
+        own: DeviceId,
+    ) -> Self {
+        Self { log, memory, scope, marks, conn, own }
+    }
+
     pub(crate) fn shared_list(&self, peer: &DeviceId) -> Result<Shared, LogError> {
         if let Some(list) = self.memory.shared.borrow().get(&(self.conn, *peer)) {
             return Ok(Rc::clone(list));
@@ -287,6 +304,31 @@ impl Source for View<'_> {
 
     fn estimator(&self, conversation: &ConversationId) -> Result<Estimator, LogError> {
         self.with_kept(conversation, |kept| Ok(kept.estimator.clone()))
+    }
+
+    fn registers_end(&self) -> Result<u64, LogError> {
+        self.log.registers_end()
+    }
+
+    fn registers_read(&self, peer: &DeviceId) -> Result<u64, LogError> {
+        match self.marks.registers_read(peer) {
+            Some(read) => Ok(read),
+            None => self.log.registers_read(peer),
+        }
+    }
+
+    fn registers_digest(&self, peer: &DeviceId) -> Result<[u8; 6], LogError> {
+        self.digest_of_registers(peer)
+    }
+
+    fn registers(
+        &self,
+        peer: &DeviceId,
+        after: u64,
+        whole: bool,
+        bytes_max: usize,
+    ) -> Result<RegisterPage, LogError> {
+        self.page_of_registers(peer, after, whole, bytes_max)
     }
 
     fn ranges<'r>(&'r self, conversation: &ConversationId) -> Ranges<'r> {

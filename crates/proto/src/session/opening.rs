@@ -77,6 +77,8 @@ impl Session {
         let clock_ms = self.peer_hello.as_ref().map_or(0, |hello| hello.clock_ms);
         self.out
             .push_back(Output::Authenticated { peer: self.peer, skew_ms: clock_ms as i64 - ctx.now.wall_ms as i64 });
+        // Before the resume, so that with the resume each side knows whether the other speaks of registers.
+        self.say_reading(ctx)?;
         let cursor = ctx.source.cursor().map_err(local)?;
         let read = ctx.source.peer_cursor(&self.peer).map_err(local)?.filter(|_| self.config.tools.cursor);
         let (proof, count, _) = self.overall(ctx)?;
@@ -193,6 +195,7 @@ impl Session {
         let search_now = !equal
             && (unstreamed(known.is_some(), resume.count, count) || unstreamed(read.is_some(), count, resume.count));
         self.peer_resume = Some(resume);
+        self.open_registers();
         self.retry_ms = ctx.now.mono_ms + super::RETRY_MS;
         if search_now && self.config.initiator {
             self.start_round(ctx)?;

@@ -112,7 +112,8 @@ impl Session {
                 break;
             }
         }
-        self.settle(ctx)
+        self.settle(ctx)?;
+        self.push_registers(ctx)
     }
 
     /// Sends the next batch of what arrived; `false` when there is nothing more.
