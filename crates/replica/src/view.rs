@@ -321,13 +321,7 @@ impl Source for View<'_> {
         self.digest_of_registers(peer)
     }
 
-    fn registers(
-        &self,
-        peer: &DeviceId,
-        after: u64,
-        whole: bool,
-        bytes_max: usize,
-    ) -> Result<RegisterPage, LogError> {
+    fn registers(&self, peer: &DeviceId, after: u64, whole: bool, bytes_max: usize) -> Result<RegisterPage, LogError> {
         self.page_of_registers(peer, after, whole, bytes_max)
     }
 

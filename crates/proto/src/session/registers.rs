@@ -207,10 +207,6 @@ impl Session {
     }
 
     pub(super) fn on_registered(&mut self, through: u64) -> Result<(), Fault> {
-        if self.registers.in_flight.take() == Some(through) {
-            Ok(())
-        } else {
-            Err(Fault::FalseAcknowledgement)
-        }
+        if self.registers.in_flight.take() == Some(through) { Ok(()) } else { Err(Fault::FalseAcknowledgement) }
     }
 }

@@ -13,6 +13,7 @@ mod hostile;
 mod liars;
 mod memory;
 mod pinned;
+mod registers;
 mod states;
 mod tools;
 mod versions;

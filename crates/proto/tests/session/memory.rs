@@ -2,6 +2,7 @@
 
 use crate::VecSource;
 use crate::history::Random;
+use crate::registers::Kept;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -9,7 +10,7 @@ use tombolo_model::digest::{Chain, Held};
 use tombolo_model::{ConversationId, DeviceId, LogId, Op, OpId, Proof};
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::sketch::Sketch;
-use tombolo_proto::source::{Arrivals, Cursor, Height, Run, Source, Summary};
+use tombolo_proto::source::{Arrivals, Cursor, Height, RegisterPage, Run, Source, Summary};
 
 /// Seqs and ids, log by log.
 type Logs = BTreeMap<(DeviceId, LogId), BTreeSet<(u64, OpId)>>;
@@ -28,6 +29,7 @@ pub(crate) struct Memory {
     pub(crate) also: BTreeSet<ConversationId>,
     pub(crate) hidden: BTreeSet<ConversationId>,
     proofs: RefCell<BTreeMap<ConversationId, Summary>>,
+    pub(crate) registers: Kept,
 }
 
 impl Memory {
@@ -267,6 +269,22 @@ impl Source for Memory {
             estimator.insert(op.id.prefix());
         }
         Ok(estimator)
+    }
+
+    fn registers_end(&self) -> Result<u64, Infallible> {
+        Ok(self.registers.end())
+    }
+
+    fn registers_read(&self, peer: &DeviceId) -> Result<u64, Infallible> {
+        Ok(self.registers.read.get(peer).copied().unwrap_or(0))
+    }
+
+    fn registers_digest(&self, _: &DeviceId) -> Result<[u8; 6], Infallible> {
+        Ok(self.registers.digest())
+    }
+
+    fn registers(&self, peer: &DeviceId, after: u64, whole: bool, max: usize) -> Result<RegisterPage, Infallible> {
+        Ok(self.registers.page(peer, after, whole, max))
     }
 
     fn ranges(&self, conversation: &ConversationId) -> VecSource {

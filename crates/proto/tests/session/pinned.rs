@@ -3,9 +3,9 @@
 use crate::history::{Key, header, seal};
 use tombolo_model::digest::Chain;
 use tombolo_model::id::{hex, unhex};
-use tombolo_model::{Class, ConversationId, DeviceId, Hlc, LogId, OpId, Proof, Signature, Sound};
+use tombolo_model::{Class, ConversationId, DeviceId, Hlc, LogId, OpId, Proof, Register, Signature, Sound};
 use tombolo_proto::batch::{self, Compression};
-use tombolo_proto::frame::{Ack, Batch, Difference, Hello, Resume, Root, Settled, Wanted};
+use tombolo_proto::frame::{Ack, Batch, Difference, Hello, Reading, Registers, Resume, Root, Settled, Wanted};
 use tombolo_proto::source::{Height, Run};
 use tombolo_proto::{Frame, Refusal, Tool};
 
@@ -255,7 +255,51 @@ pub(crate) fn frames() -> Vec<(Frame, Vec<u8>)> {
                 ("signature", "53*64"),
             ],
         ),
+        pin(
+            Frame::Reading(Reading { read: 300, digest: [0x61; 6] }),
+            &[("type", "42"), ("read up to 300", "ac02"), ("digest", "61*6")],
+        ),
+        pin(
+            Frame::Registers(Registers {
+                through: 200,
+                last: true,
+                registers: vec![
+                    register(CONVERSATION, 0xaa, 1, vec![0xf1, 0xf2]),
+                    register(CONVERSATION, 0xab, 129, vec![]),
+                    register(ConversationId([0xc1; 16]), 0xaa, 2, vec![0xf3]),
+                ],
+            }),
+            &[
+                ("type", "43"),
+                ("through 200", "c801"),
+                ("the last one", "01"),
+                ("conversations: count", "02"),
+                ("conversation", "c0*16"),
+                ("registers: count", "02"),
+                ("device", "aa*32"),
+                ("version", "01"),
+                ("payload: length", "02"),
+                ("payload", "f1f2"),
+                ("signature", "54*64"),
+                ("device", "ab*32"),
+                ("version: 129", "8101"),
+                ("payload: length", "00"),
+                ("signature", "54*64"),
+                ("conversation", "c1*16"),
+                ("registers: count", "01"),
+                ("device", "aa*32"),
+                ("version", "02"),
+                ("payload: length", "01"),
+                ("payload", "f3"),
+                ("signature", "54*64"),
+            ],
+        ),
+        pin(Frame::Registered(300), &[("type", "44"), ("through 300", "ac02")]),
     ]
+}
+
+fn register(conversation: ConversationId, device: u8, version: u64, payload: Vec<u8>) -> Register {
+    Register { conversation, device: DeviceId([device; 32]), version, payload, signature: Signature([0x54; 64]) }
 }
 
 #[test]
@@ -266,7 +310,7 @@ fn every_frame_has_its_bytes() {
         assert_eq!(Frame::from_bytes(&pinned), Ok(frame));
         kinds.insert(pinned[0]);
     }
-    let all: Vec<u8> = (0x00..=0x0e).chain([0x40, 0x41]).collect();
+    let all: Vec<u8> = (0x00..=0x0e).chain(0x40..=0x44).collect();
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all, "every type is pinned");
 }
 

@@ -117,7 +117,8 @@ fn nothing_new_in_a_thousand_conversations_costs_one_round_trip() {
     world.run();
     let (bytes, frames) = world.cost();
     println!("nothing new: {bytes} bytes in {frames} frames after authentication, with 1,000 conversations");
-    assert!(bytes <= 200 && frames == 2, "{bytes} bytes, {frames} frames");
+    // A side says where it stands in the log, and in the registers.
+    assert!(bytes < 200 && frames == 4, "{bytes} bytes, {frames} frames");
     world.assert_converged();
     for side in &world.sides {
         assert_eq!(side.session.stats().round_trips, 1);

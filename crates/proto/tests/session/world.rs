@@ -110,9 +110,19 @@ impl World {
     pub(crate) fn input(&mut self, index: usize, input: Input<'_>) {
         let outputs = self.sides[index].handle(input, self.now);
         let mut persisted = Vec::new();
+        let mut registers_stored = 0;
         for output in outputs {
             match output {
                 Output::Send(frame) => self.send(index, frame),
+                Output::Registers { registers, through } => {
+                    let peer = self.sides[1 - index].key.0;
+                    let kept = &mut self.sides[index].memory.registers;
+                    for register in registers {
+                        kept.put(register, Some(peer));
+                    }
+                    kept.read.insert(peer, through);
+                    registers_stored += 1;
+                }
                 Output::Persist { number, ops, through, .. } => {
                     let ops: Vec<Op> = ops.into_iter().map(Sound::into_op).collect();
                     persisted.push((number, ops, through));
@@ -139,6 +149,9 @@ impl World {
             }
             let refused = refused.into_iter().collect();
             self.input(index, Input::Persisted { number, stored, refused });
+        }
+        for _ in 0..registers_stored {
+            self.input(index, Input::RegistersStored);
         }
     }
 
