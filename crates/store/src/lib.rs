@@ -10,8 +10,8 @@
 //! exception on purpose: whether a message was *late* depends on what had been seen when it came. Late marks and the
 //! seen frontier are therefore kept by a rebuild.
 //!
-//! Read in this order: `schema.rs` (the tables), `place.rs` (display order), `views.rs` (the fold), `read.rs`, `check.rs`
-//! (rebuild and compare), `timeline.rs`.
+//! Read in this order: `schema.rs` (the tables), `place.rs` (display order), `views.rs` (the fold), `read.rs`, `reading.rs` (what
+//! was read), `check.rs` (rebuild and compare), `timeline.rs`.
 
 mod beside;
 mod check;
@@ -19,6 +19,7 @@ mod facets;
 mod look;
 mod place;
 mod read;
+mod reading;
 mod register;
 mod schema;
 pub mod text;
@@ -30,6 +31,7 @@ pub use facets::{Deleted, Facets, Reacted, Version};
 pub use look::{Disputed, Look, SharedText, founder, message_at, note_names, shared_text};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};
+pub use reading::{Me, OwnReading, is_told, mark, mark_unread, print, set_told, unread_of};
 pub use register::{Given, Register, Tagged, register, registers, tagged};
 pub use schema::COMPONENT;
 pub use views::{Opener, Views, mark_seen};

@@ -4,6 +4,7 @@
 //! several of them do inside `Reader::snapshot`. Windows are asked for by place, never by number, so nothing is skipped or
 //! repeated when messages arrive between two pages. Not here: the fold (`views.rs`).
 
+use crate::reading::{Me, unread_of};
 use crate::{Facets, Place, Section};
 use rusqlite::{OptionalExtension, Row, params};
 use std::collections::BTreeMap;
@@ -208,23 +209,7 @@ pub fn count(reader: &Reader, conversation: &ConversationId) -> Result<u64, LogE
 /// # Errors
 /// [`LogError`] of SQLite.
 pub fn unread(reader: &Reader, conversation: &ConversationId, own: &DeviceId) -> Result<u64, LogError> {
-    let conn = reader.connection()?;
-    let mut statement = conn.prepare_cached(
-        "SELECT c.n, s.at, s.id FROM conversation c LEFT JOIN seen s ON s.conversation = c.n WHERE c.id = ?1",
-    )?;
-    let found: Option<(i64, Option<i64>, Option<Vec<u8>>)> =
-        statement.query_row([conversation.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let Some((n, at, id)) = found else { return Ok(0) };
-    let mut above = conn.prepare_cached(
-        "SELECT count(*) FROM message WHERE conversation = ?1 AND section = 1 AND (at, sub, id) > (?2, 0, ?3) \
-         AND log NOT IN (SELECT n FROM log WHERE conversation = ?1 AND author = ?4)",
-    )?;
-    // Readings begin at 0 and ids are never empty, so this is below every message.
-    let (at, id) = (at.unwrap_or(-1), id.unwrap_or_default());
-    let above: i64 = above.query_row(params![n, at, id, own.as_bytes()], |row| row.get(0))?;
-    let mut late = conn.prepare_cached("SELECT count(*) FROM message WHERE conversation = ?1 AND late = 1")?;
-    let late: i64 = late.query_row([n], |row| row.get(0))?;
-    Ok((above + late) as u64)
+    unread_of(reader, conversation, &Me { device: *own, account: None })
 }
 
 /// How far this person has seen; `None` = nothing yet.

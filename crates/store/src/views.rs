@@ -8,13 +8,14 @@
 //! given twice (a repaired op is): the rows stay the same.
 
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
+use crate::reading::{At, Elsewhere, Me, OwnReading, clear_mark};
 use crate::{Place, beside};
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use tombolo_model::content::{Content, Imported};
-use tombolo_model::{Class, ConversationId, DeviceId, Hlc, Op, OpId};
+use tombolo_model::{AccountId, Class, ConversationId, DeviceId, Hlc, Op, OpId, Register};
 use tombolo_oplog::{Delivered, Fold, LogError, Opened, ReadBody, Reader};
 
 /// Opens sealed bodies. The client gives one in; this crate holds no keys.
@@ -22,6 +23,12 @@ pub trait Opener: Send + Sync {
     /// What an op of class content says; `None` when it cannot be read (yet): no body, no key, or not as any version
     /// writes it.
     fn open(&self, op: &Op) -> Option<Content>;
+
+    /// What a register of one of this person's own devices says; `None` when it cannot be read.
+    fn reading(&self, register: &Register) -> Option<OwnReading> {
+        let _ = register;
+        None
+    }
 }
 
 /// Folds delivered ops into the tables of the views.
@@ -33,6 +40,14 @@ pub struct Views {
     opened: Opened,
     /// Seen frontiers by number of the conversation, as far as they were looked up since [`Fold::begin`].
     seen: BTreeMap<i64, Option<(i64, OpId)>>,
+    /// The account of this person: its devices read together.
+    pub(crate) account: Option<AccountId>,
+    /// What its registers say, by number of the conversation.
+    pub(crate) elsewhere: BTreeMap<i64, Elsewhere>,
+    /// Looked up since [`Fold::begin`].
+    fresh: BTreeSet<i64>,
+    /// Messages came that were read elsewhere: the seen frontier rises over them at [`Fold::end`].
+    raise: BTreeMap<i64, At>,
     /// Delivered since then, to be written with one statement at [`Fold::end`].
     messages: Vec<Row>,
 }
@@ -97,8 +112,35 @@ impl Views {
             now_ms: 0,
             opened: Opened::new(),
             seen: BTreeMap::new(),
+            account: None,
+            elsewhere: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            raise: BTreeMap::new(),
             messages: Vec::new(),
         }
+    }
+
+    /// Of the account that this device belongs to: what its devices have read and written counts as own.
+    #[must_use]
+    pub fn of_account(mut self, account: AccountId) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    pub(crate) fn opener(&self) -> &dyn Opener {
+        &*self.opener
+    }
+
+    /// The wall clock as it was set last, **milliseconds** since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Whose unread counts these views hold.
+    #[must_use]
+    pub fn me(&self) -> Me {
+        Me { device: self.own, account: self.account }
     }
 
     /// Sets the wall clock (**milliseconds** since 1970) that late messages get as the time at which they came. To be
@@ -173,6 +215,14 @@ impl Views {
                 self.fold_again(tx, &op, Numbers::read(tx, arrival)?)?;
                 opened += 1;
             }
+        }
+        // Registers that came before the key did.
+        let sql = "SELECT n FROM conversation WHERE id = ?1";
+        let n: Option<i64> =
+            tx.prepare_cached(sql)?.query_row([conversation.as_bytes()], |row| row.get(0)).optional()?;
+        if let Some(n) = n {
+            self.elsewhere.remove(&n);
+            self.reread(tx, n)?;
         }
         Ok(opened)
     }
@@ -253,13 +303,33 @@ impl Views {
             Mark::Keep { late, came_ms } => (late, came_ms),
             // What this device wrote itself is never late for it.
             Mark::Judge { .. } if op.header.author == self.own => (0, None),
-            Mark::Judge { .. } => match self.seen(tx, numbers.conversation)? {
-                Some(seen) if (at, op.id) < seen => (1, Some(self.now_ms as i64)),
-                _ => (0, None),
-            },
+            Mark::Judge { .. } => self.judge(tx, numbers.conversation, op)?,
         };
         self.messages.push(Row { numbers, at, id: op.id, kind, late, came_ms, text });
         Ok(())
+    }
+
+    /// Whether a message comes late: below what this person has seen, and not read on another of its devices.
+    fn judge(&mut self, tx: &Transaction<'_>, n: i64, op: &Op) -> Result<(i64, Option<i64>), rusqlite::Error> {
+        let at = (op.header.hlc.0 as i64, op.id);
+        if self.fresh.insert(n) {
+            self.load_elsewhere(tx, n)?;
+        }
+        let read = self.is_read_elsewhere(n, &op.header.log, op.header.seq);
+        Ok(match self.seen(tx, n)? {
+            Some(seen) if at < seen && read => (0, None),
+            // Own words from another device are slotted in, but never unread.
+            Some(seen) if at < seen => {
+                (if self.is_own(tx, n, &op.header.author)? { 2 } else { 1 }, Some(self.now_ms as i64))
+            }
+            _ => {
+                if read {
+                    let raise = self.raise.entry(n).or_insert(at);
+                    *raise = (*raise).max(at);
+                }
+                (0, None)
+            }
+        })
     }
 
     /// Writes what was put off: one plain insert per message. One that is shown already, as after a repair, keeps its late
@@ -287,7 +357,11 @@ impl Views {
     }
 
     /// The newest place that this person has seen, of section 1.
-    fn seen(&mut self, tx: &Transaction<'_>, conversation: i64) -> Result<Option<(i64, OpId)>, rusqlite::Error> {
+    pub(crate) fn seen(
+        &mut self,
+        tx: &Transaction<'_>,
+        conversation: i64,
+    ) -> Result<Option<(i64, OpId)>, rusqlite::Error> {
         if let Some(seen) = self.seen.get(&conversation) {
             return Ok(*seen);
         }
@@ -301,12 +375,21 @@ impl Views {
     fn raise_seen_to(&mut self, tx: &Transaction<'_>, op: &Op, numbers: Numbers) -> Result<(), rusqlite::Error> {
         let place = (op.header.hlc.0 as i64, op.id);
         if self.seen(tx, numbers.conversation)?.is_none_or(|seen| seen < place) {
-            let mut statement =
-                tx.prepare_cached("INSERT OR REPLACE INTO seen (conversation, at, id) VALUES (?1, ?2, ?3)")?;
-            statement.execute(params![numbers.conversation, place.0, place.1.as_bytes()])?;
-            self.seen.insert(numbers.conversation, Some(place));
+            self.set_seen(tx, numbers.conversation, place)?;
         }
         Ok(())
+    }
+
+    pub(crate) fn set_seen(&mut self, tx: &Transaction<'_>, n: i64, to: At) -> Result<(), rusqlite::Error> {
+        let mut statement =
+            tx.prepare_cached("INSERT OR REPLACE INTO seen (conversation, at, id) VALUES (?1, ?2, ?3)")?;
+        statement.execute(params![n, to.0, to.1.as_bytes()])?;
+        self.seen.insert(n, Some(to));
+        Ok(())
+    }
+
+    pub(crate) fn forget_seen(&mut self, n: i64) {
+        self.seen.remove(&n);
     }
 }
 
@@ -314,10 +397,20 @@ impl Fold for Views {
     fn begin(&mut self) {
         self.seen.clear();
         self.messages.clear();
+        self.fresh.clear();
+        self.raise.clear();
     }
 
     fn end(&mut self, tx: &Transaction<'_>) -> Result<(), rusqlite::Error> {
-        self.write(tx)
+        self.write(tx)?;
+        for (n, to) in std::mem::take(&mut self.raise) {
+            self.raise_over(tx, n, to)?;
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, tx: &Transaction<'_>, n: i64, register: &Register) -> Result<(), rusqlite::Error> {
+        self.merge_register(tx, n, register)
     }
 
     fn read_ahead(&self) -> Option<ReadBody> {
@@ -343,7 +436,8 @@ fn open(opener: &dyn Opener, op: &Op) -> Option<Content> {
 }
 
 /// Notes that this person has been shown the places from `from` to `to`, both included: the seen frontier rises to `to`
-/// (it never falls), and late messages between them are no longer unread. Says whether anything changed.
+/// (it never falls), late messages between them are no longer unread, and a mark "unread from here" up to `to` goes.
+/// `now_ms`: **milliseconds** since 1970, for the stamp of that. Says whether anything changed.
 ///
 /// # Errors
 /// Of SQLite: the batch is to be given up.
@@ -352,6 +446,7 @@ pub fn mark_seen(
     conversation: &ConversationId,
     from: &Place,
     to: &Place,
+    now_ms: u64,
 ) -> Result<bool, rusqlite::Error> {
     use crate::Section::Native;
     if to.section != Native {
@@ -375,7 +470,8 @@ pub fn mark_seen(
         to.at as i64,
         to.id.as_bytes()
     ])?;
-    Ok(raised + shown > 0)
+    let cleared = clear_mark(tx, conversation, to, now_ms)?;
+    Ok(raised + shown > 0 || cleared)
 }
 
 fn put_title(tx: &Transaction<'_>, op: &Op, numbers: Numbers, title: &str) -> Result<(), rusqlite::Error> {

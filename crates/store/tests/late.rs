@@ -8,7 +8,7 @@ use tombolo_store::{Late, Message, Place, mark_seen, seen, unread};
 fn look(store: &mut Store, group: &Group, messages: &[Message]) -> bool {
     let batch = store.log.batch().unwrap();
     let (from, to) = (messages.first().unwrap().place, messages.last().unwrap().place);
-    let changed = mark_seen(batch.transaction().unwrap(), &group.conversation, &from, &to).unwrap();
+    let changed = mark_seen(batch.transaction().unwrap(), &group.conversation, &from, &to, store.now_ms).unwrap();
     batch.commit().unwrap();
     changed
 }
@@ -134,7 +134,7 @@ fn a_window_of_imports_moves_nothing() {
     let store = &mut Store::of(&group);
     let batch = store.log.batch().unwrap();
     let place = Place::imported(5, Hlc::new(6, 0), OpId([1; 32]));
-    assert!(!mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place).unwrap());
+    assert!(!mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place, 0).unwrap());
     batch.commit().unwrap();
     assert_eq!(seen(&store.log, &group.conversation).unwrap(), None);
 }

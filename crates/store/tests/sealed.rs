@@ -22,7 +22,7 @@ fn without_a_key_messages_are_sealed_until_it_comes() {
     store.write(&[group.text(OWN, 100, "mine")]);
     let place = store.all(&group.conversation)[0].place;
     let batch = store.log.batch().unwrap();
-    tombolo_store::mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place).unwrap();
+    tombolo_store::mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place, 0).unwrap();
     batch.commit().unwrap();
     store.take(&[
         group.text(1, 50, "late"),

@@ -41,8 +41,9 @@ impl Node {
             let (Some(first), Some(last)) = (page.first(), page.last()) else { break };
             let (first, last, found) = (first.place, last.place, page.len());
             if seen {
+                let now_ms = self.replica.fold().now_ms();
                 let batch = self.replica.log_mut().batch()?;
-                if tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last)? {
+                if tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last, now_ms)? {
                     batch.commit()?;
                 }
             }
