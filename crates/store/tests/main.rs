@@ -9,6 +9,7 @@ mod imports;
 mod late;
 mod naive;
 mod pages;
+mod reading;
 mod repair;
 mod sealed;
 mod timeline;

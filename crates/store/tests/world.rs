@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use tombolo_model::content::{Content, Imported};
 use tombolo_model::control::{Certificate, Control, Kind};
-use tombolo_model::{BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Signature, Sound};
+use tombolo_model::reading::Kept;
+use tombolo_model::{
+    AccountId, BodyHash, Class, ConversationId, DeviceId, Header, Hlc, LogId, Op, OpId, Register, Signature, Sound,
+};
 use tombolo_oplog::{Appended, Incoming, Log, Open};
-use tombolo_store::{COMPONENT, Message, Opener, Views, compare, page, rebuild};
+use tombolo_store::{COMPONENT, Message, Opener, OwnReading, Views, compare, page, rebuild};
 
 pub const NOW_MS: u64 = 1_700_000_000_000;
 /// The clock readings of the group begin here.
@@ -27,7 +30,7 @@ pub fn account(device: u8) -> u8 {
     100 + device.min(3)
 }
 
-fn certificate(device: u8) -> Certificate {
+pub fn certificate(device: u8) -> Certificate {
     Certificate { account: [account(device); 32], device: [device; 32], created_ms: 5, signature: [9; 64] }
 }
 
@@ -57,7 +60,7 @@ impl Group {
         group
     }
 
-    fn control(&mut self, author: u8, parents: &[OpId], control: Control) -> Incoming {
+    pub fn control(&mut self, author: u8, parents: &[OpId], control: Control) -> Incoming {
         let hlc = Hlc::new(START_MS - 1_000 + self.founding.len() as u64, 0);
         let op = self.write(author, Class::Control, hlc, parents, &control.to_bytes());
         let incoming = Incoming { op, control: Some(control) };
@@ -125,6 +128,11 @@ impl Opener for Plain {
     fn open(&self, op: &Op) -> Option<Content> {
         if self.0.load(Ordering::Relaxed) { Content::from_padded(op.body.as_deref()?).ok() } else { None }
     }
+
+    fn reading(&self, register: &Register) -> Option<OwnReading> {
+        let Kept { read, mark } = Kept::from_bytes(&register.payload).ok()?;
+        self.0.load(Ordering::Relaxed).then_some(OwnReading { read, mark })
+    }
 }
 
 pub struct Store {
@@ -145,6 +153,18 @@ impl Store {
         let has_key = Arc::new(AtomicBool::new(true));
         let views = Views::new(Box::new(Plain(has_key.clone())), device(OWN));
         Self { _folder: folder, log, views, has_key, now_ms: NOW_MS }
+    }
+
+    /// Another device's, which knows its account.
+    pub fn of_device(group: &Group, own: u8) -> Self {
+        let mut store = Self::new();
+        let plain = Plain(store.has_key.clone());
+        store.views = Views::new(Box::new(plain), device(own)).of_account(AccountId([account(own); 32]));
+        for op in &group.founding {
+            let from = (op.op.header.author != device(own)).then(|| device(250));
+            store.append(std::slice::from_ref(op), from);
+        }
+        store
     }
 
     /// With the group's founding ops, of which this device writes its own, so that its log is open.
@@ -188,7 +208,7 @@ impl Store {
     pub fn dump(&self) -> Vec<String> {
         let conn = self.log.connection().unwrap();
         let mut rows = Vec::new();
-        for table in ["message", "title", "name", "seen"] {
+        for table in ["message", "title", "name", "seen", "mark"] {
             let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = statement.column_count();
             let mut found = statement.query([]).unwrap();
