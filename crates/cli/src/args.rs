@@ -2,8 +2,10 @@
 //!
 //! Only parsing. What a command does stands in `commands.rs`; what it prints in `rows.rs` (JSON) and `show.rs` (people).
 
+mod reading;
 mod talk;
 
+pub(crate) use reading::{Reading, Tell};
 pub(crate) use talk::Talk;
 
 use crate::span::{self, Span};
@@ -120,6 +122,9 @@ pub(crate) enum Command {
         /// Also print the beginnings of ids, to name messages by
         #[arg(long)]
         ids: bool,
+        /// Leave them unread
+        #[arg(long)]
+        keep_unread: bool,
     },
     /// Try again now to bring out what nobody else holds: the same as `sync`
     Retry,
@@ -129,6 +134,8 @@ pub(crate) enum Command {
         #[arg(value_name = "C")]
         conversation: String,
     },
+    #[command(flatten)]
+    Reading(Reading),
     #[command(flatten)]
     Talk(Talk),
     /// Exchange with relays and peers until nothing is missing
@@ -269,6 +276,13 @@ mod tests {
             &["import", "C", "-"],
             &["export", "C"],
             &["doctor", "--repair"],
+            &["messages", "C", "--keep-unread"],
+            &["read", "C"],
+            &["read", "C", "--up-to", "ab"],
+            &["unread", "C", "ab"],
+            &["receipts", "ab"],
+            &["receipts", "--tell", "no"],
+            &["typing", "C"],
         ] {
             assert!(parse(words).is_ok(), "{words:?}");
         }
@@ -288,6 +302,9 @@ mod tests {
             &["invite", "--expires", "soon"],
             &["list", "--key-store", "pocket"],
             &["import", "C"],
+            &["receipts"],
+            &["receipts", "ab", "--tell", "no"],
+            &["unread", "C"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

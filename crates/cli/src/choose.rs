@@ -58,6 +58,7 @@ mod tests {
             kind: Kind::Group,
             standing: Standing::Member,
             unread: 0,
+            mentions: 0,
             ops: 1,
             relays: vec![],
             keeping: Keeping::default(),

@@ -2,6 +2,7 @@
 //!
 //! Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
 
+mod reading;
 mod talk;
 
 use crate::args::{Cli, Command, Global, KeyStore};
@@ -67,14 +68,19 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
                 post(door, conversation, text.join(" "), answer, quote, out).await
             }
         }
-        Command::Messages { conversation, limit, before, ids } => {
+        Command::Messages { conversation, limit, before, ids, keep_unread } => {
             let conversation = choose(door, &conversation).await?;
             let limit = limit as usize;
-            let found = door.messages(conversation, limit, before).await?;
+            let found = if keep_unread {
+                door.client().peek(conversation, limit, before).await?
+            } else {
+                door.messages(conversation, limit, before).await?
+            };
             let older = found.len() == limit;
             out.rows(found.iter().map(rows::Message::from), |style| show::messages(&found, older, ids, style))
         }
         Command::Members { conversation } => members(door, &conversation, out).await,
+        Command::Reading(command) => reading::run(door, command, out).await,
         Command::Talk(command) => talk::run(door, command, out).await,
         Command::Sync { relay, peer, once, trust } => {
             let options = SyncOptions {

@@ -11,12 +11,12 @@ use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
     AccountId, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding,
-    InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Sent, Standing, SyncOptions,
-    SyncReport, TextRow, VersionRow,
+    InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Receipt, Sent, Standing,
+    SyncOptions, SyncReport, TextRow, VersionRow,
 };
 
 #[cfg(test)]
-pub(crate) use tombolo_client::{Beside, Keeping};
+pub(crate) use tombolo_client::{Beside, Keeping, Reach};
 pub(crate) use tombolo_client::{File, Kind, ReactionRow as Reaction};
 
 /// Names a file with further certificates to believe, for relays with their own.

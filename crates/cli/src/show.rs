@@ -5,6 +5,9 @@
 //! (`rows.rs`), writing to the terminal (`out.rs`).
 
 mod beside;
+mod reading;
+
+pub(crate) use reading::receipts;
 
 use crate::calendar::Moment;
 use crate::door::{
@@ -164,6 +167,11 @@ fn marks(row: &Message) -> Vec<(Ink, String)> {
         MessageState::Local => marks.push((Ink::Quiet, "on this device only".to_owned())),
         MessageState::Held(1) => marks.push((Ink::Quiet, "also in 1 other place".to_owned())),
         MessageState::Held(count) => marks.push((Ink::Quiet, format!("also in {count} other places"))),
+        MessageState::Delivered(_) => marks.push((Ink::Quiet, "delivered".to_owned())),
+        MessageState::Read(count) if count == row.reach.others => marks.push((Ink::Quiet, "read".to_owned())),
+        MessageState::Read(count) => {
+            marks.push((Ink::Quiet, format!("read by {count} of {}", row.reach.others)));
+        }
         MessageState::Received => {}
         MessageState::Imported => {}
         MessageState::Sealed => {}
@@ -196,7 +204,7 @@ pub(crate) fn list(rows: &[ConversationRow], style: &Style) -> Vec<String> {
         let words = "No conversations yet. `tombolo new TITLE` begins one, `tombolo accept LINK` joins one.";
         return vec![style.paint(Ink::Quiet, words)];
     }
-    let cells = rows.iter().map(|row| vec![short(&row.id), row.unread.to_string(), row.ops.to_string(), title(row)]);
+    let cells = rows.iter().map(|row| vec![short(&row.id), unread(row), row.ops.to_string(), title(row)]);
     let mut lines = style.with_heading(&["ID", "UNREAD", "OPS", "TITLE"], cells.collect(), &[false, true, true]);
     let first = lines.len() - rows.len();
     for (line, row) in lines[first..].iter_mut().zip(rows) {
@@ -205,6 +213,11 @@ pub(crate) fn list(rows: &[ConversationRow], style: &Style) -> Vec<String> {
         }
     }
     lines
+}
+
+/// How much is unread; `@2` stands for two that call upon this person.
+fn unread(row: &ConversationRow) -> String {
+    if row.mentions == 0 { row.unread.to_string() } else { format!("{} @{}", row.unread, row.mentions) }
 }
 
 /// Digests, with titles where they are known.

@@ -345,6 +345,10 @@ impl Body {
                 if let Err(error) = node.tick(now) {
                     tracing::warn!(code = error.code(), "What is kept for a while could not be cleared: {error}");
                 }
+                if let Err(error) = node.tell_due(now) {
+                    tracing::error!(code = error.code(), "What was read could not be told; the node stops: {error}");
+                    return;
+                }
             }
             if let Err(error) = worked {
                 tracing::error!(code = error.code(), "The store failed; the node stops: {error}");
@@ -427,6 +431,16 @@ impl Body {
                 && let Err(error) = node.remember_relay(url, peer, *at_ms)
             {
                 tracing::error!(code = error.code(), "The new address of a relay could not be kept: {error}");
+            }
+            match &event {
+                Event::Stored { conversation, .. } => node.reading_may_differ(*conversation, false),
+                Event::Proven { conversations, .. } => {
+                    conversations.iter().for_each(|conversation| node.reading_may_differ(*conversation, false));
+                }
+                _ => {}
+            }
+            if let Err(error) = node.note_typing(&event, self.now()) {
+                tracing::warn!(code = error.code(), "Who is typing could not be looked up: {error}");
             }
             let watched = self.watching.load(Ordering::Acquire) > 0;
             let (messages, changed) = if watched { shown(node, &event) } else { Default::default() };

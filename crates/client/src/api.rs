@@ -6,7 +6,7 @@ pub use talk::{Beside, Cited, ConflictRow, Keeping, OutboxRow, Post, ReactionRow
 
 use crate::token::WriteToken;
 use tombolo_model::control::Kind;
-use tombolo_model::{ConversationId, DeviceId, OpId};
+use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 
 /// A conversation in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct ConversationRow {
     pub standing: Standing,
     /// Messages of others that were not seen.
     pub unread: u64,
+    /// Those among them that call upon this person.
+    pub mentions: u64,
     /// Ops held.
     pub ops: u64,
     /// Addresses of the relays that it names.
@@ -55,6 +57,8 @@ pub struct Message {
     pub time_ms: u64,
     /// Where it stands.
     pub state: MessageState,
+    /// Of a message of this device: how many people have it, and have read it.
+    pub reach: Reach,
     /// Whether it was slotted in before something already seen.
     pub late: bool,
     /// For a late message: when it came, **milliseconds** since 1970; 0 = not known.
@@ -67,6 +71,32 @@ pub struct Message {
     pub beside: Beside,
 }
 
+/// How far a message has come, in people, as their devices tell it; nothing is told in conversations of more than 50.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// How many others take part.
+    pub others: u64,
+    /// How many of them have it on a device.
+    pub delivered: u64,
+    /// How many have read it, of those who tell.
+    pub read: u64,
+}
+
+/// Who has received and read a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The account.
+    pub account: AccountId,
+    /// Its name in the conversation.
+    pub name: String,
+    /// Whether it is this account.
+    pub own: bool,
+    /// One of its devices has it.
+    pub delivered: bool,
+    /// It was read, and that is told.
+    pub read: bool,
+}
+
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageState {
@@ -74,6 +104,10 @@ pub enum MessageState {
     Local,
     /// Own; this many relays and peers hold it on their disks.
     Held(u64),
+    /// Own; on a device of each of this many others, who are all.
+    Delivered(u64),
+    /// Own; this many others have read it.
+    Read(u64),
     /// Somebody else's.
     Received,
     /// Brought in from elsewhere.
@@ -89,6 +123,8 @@ impl MessageState {
         match self {
             Self::Local => "local",
             Self::Held(_) => "held",
+            Self::Delivered(_) => "delivered",
+            Self::Read(_) => "read",
             Self::Received => "received",
             Self::Imported => "imported",
             Self::Sealed => "sealed",

@@ -1,5 +1,6 @@
 //! The handle.
 
+mod reading;
 mod talk;
 
 use crate::actor::Actor;

@@ -5,9 +5,11 @@
 
 mod outbox;
 mod own;
+mod reading;
 mod show;
 mod talk;
 mod texts;
+pub mod typing;
 
 pub use talk::UNDO_MS;
 
@@ -59,6 +61,9 @@ pub struct Node {
     secrets: Secrets,
     entropy: Box<dyn Entropy>,
     kept: Vec<Box<dyn std::any::Any>>,
+    news: reading::News,
+    typing: typing::Typing,
+    readers: std::cell::RefCell<std::collections::BTreeMap<ConversationId, reading::Readers>>,
 }
 
 impl fmt::Debug for Node {
@@ -91,14 +96,24 @@ impl Node {
         }
         let secrets = Secrets::default();
         secrets.load(&log, &identity.storage)?;
-        let mut views = Views::new(Box::new(secrets.clone()), identity.device.id());
+        let doors = reading::Doors::new(secrets.clone(), &identity.account);
+        let mut views = Views::new(Box::new(doors), identity.device.id()).of_account(identity.account.id());
         // A crash came between founding a conversation and storing its secret, or the conversation came back from peers.
         for (conversation, secret) in secrets::unstored(&log, &secrets, &identity.storage, &identity.device.id())? {
             let kept = (conversation, secret);
             secrets::keep((&mut log, &mut views), &secrets, &identity.storage, kept, entropy.as_mut())?;
         }
         let key = DeviceKey::from_seed(*identity.device.seed());
-        Ok(Self { replica: Replica::new(log, key, views), identity, secrets, entropy, kept: Vec::new() })
+        Ok(Self {
+            replica: Replica::new(log, key, views),
+            identity,
+            secrets,
+            entropy,
+            kept: Vec::new(),
+            news: reading::News::default(),
+            typing: typing::Typing::default(),
+            readers: std::cell::RefCell::default(),
+        })
     }
 
     /// Keeps something alive as long as the store is open: the lock of its home.
@@ -495,6 +510,7 @@ impl Node {
                 // A member has the op that founded the conversation.
                 standing: if row.kind.is_some() { Standing::Member } else { Standing::Asked },
                 unread: self.unread(&row.id)?,
+                mentions: self.unread_mentions(&row.id)?,
                 ops: row.ops,
                 relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
                 keeping,

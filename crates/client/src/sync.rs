@@ -123,6 +123,7 @@ pub(crate) async fn exchange(
     let mut changes = actor.changes();
     let mut moved = Instant::now();
     let mut last = None;
+    let mut all_told = false;
     let (stats, state, note) = loop {
         if let Some(ended) = actor.ended(conn) {
             let fault = ended.fault.unwrap_or(Fault::Silent(0));
@@ -149,7 +150,13 @@ pub(crate) async fn exchange(
                 moved = Instant::now();
             }
             if state.peer.is_some() && state.quiet && (state.proven || state.unproven.is_some()) {
-                break (stats, state, None);
+                if all_told {
+                    break (stats, state, None);
+                }
+                // What came and what was read goes at the very end, once.
+                actor.call(|node, now| node.tell_all(now)).await??;
+                all_told = true;
+                continue;
             }
             if moved.elapsed() > Duration::from_millis(STUCK_MS) {
                 let words = format!("{} stopped answering; what was exchanged so far is safe", target.name());

@@ -191,6 +191,17 @@ impl Reader {
         Ok(statement.query_row([n], |row| row.get::<_, i64>(0))? as u64)
     }
 
+    /// How many devices take part.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn devices(&self, conversation: &ConversationId) -> Result<u64, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(0) };
+        let mut statement =
+            self.db()?.prepare_cached("SELECT count(DISTINCT device) FROM member WHERE conversation = ?1")?;
+        Ok(statement.query_row([n], |row| row.get::<_, i64>(0))? as u64)
+    }
+
     /// Devices of the accounts that stand behind any of `devices`, with them. Empty when none of them takes part.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use tombolo_model::crypto::{DOMAIN_REGISTER, Signer as _, Verifier as _};
 use tombolo_model::limit::READERS_MAX;
 use tombolo_model::register::digest_of;
 use tombolo_model::{ConversationId, DeviceId, Register, Signature};
+use tombolo_oplog::rusqlite::{self, Transaction};
 use tombolo_oplog::{Fold, LogError, Taken};
 use tombolo_proto::Fault;
 use tombolo_proto::registers::REGISTER_OVERHEAD_BYTES;
@@ -101,10 +102,16 @@ impl View<'_> {
 
 impl<F: Fold> Replica<F> {
     /// Publishes own registers: (conversation, version, payload). On the disk when this returns; those connected are told.
+    /// `beside` writes what belongs into the same transaction.
     ///
     /// # Errors
     /// [`LogError`]: nothing was published; final for this object.
-    pub fn publish(&mut self, own: Vec<(ConversationId, u64, Vec<u8>)>, now: Now) -> Result<(), LogError> {
+    pub fn publish(
+        &mut self,
+        own: Vec<(ConversationId, u64, Vec<u8>)>,
+        now: Now,
+        beside: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), LogError> {
         if own.is_empty() {
             return Ok(());
         }
@@ -115,6 +122,7 @@ impl<F: Fold> Replica<F> {
             register.signature = self.key.sign(DOMAIN_REGISTER, &register.signed_bytes());
             batch.put_register(&register, None, &mut self.fold)?;
         }
+        beside(batch.transaction()?)?;
         store_beside(&mut batch, &mut self.marks, &self.memory)?;
         batch.commit()?;
         self.tell_registers(None, now);

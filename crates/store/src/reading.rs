@@ -7,6 +7,7 @@
 //! unread. They are kept through a rebuild, since the log does not say what was read.
 //! Not here: sealing and sending registers (`client`, `replica`), marking as late when ops come (`views.rs`).
 
+use crate::beside::about;
 use crate::views::Views;
 use crate::{Place, Section};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -357,6 +358,40 @@ pub fn unread_of(reader: &Reader, conversation: &ConversationId, me: &Me) -> Res
     )?;
     let late: i64 = late.query_row(params![n, at, id], |row| row.get(0))?;
     Ok((count + late) as u64)
+}
+
+/// The unread ones among them that call upon this person. Cost: what is unread and calls upon it.
+///
+/// # Errors
+/// [`LogError`] of SQLite.
+pub fn unread_mentions(reader: &Reader, conversation: &ConversationId, me: &Me) -> Result<u64, LogError> {
+    let conn = reader.connection()?;
+    let (Some(n), Some(account)) = (number(conn, conversation)?, me.account) else { return Ok(0) };
+    let (at, id, inclusive) = border(reader, conn, conversation, n)?;
+    let from = if inclusive { at } else { at.max(0) };
+    let begin = about::mention(&account, Hlc(from as u64));
+    let mut end = about::mention(&account, Hlc(u64::MAX));
+    end.push(0);
+    let mut above = conn.prepare_cached(concat!(
+        "SELECT count(*) FROM beside b CROSS JOIN message m ON m.conversation = b.conversation AND m.section = 1 \
+         AND m.at = b.hlc AND m.sub = 0 AND m.id = b.id WHERE b.conversation = ?1 AND b.about >= ?7 AND b.about < ?8 \
+         AND (m.at, m.sub, m.id) >= (?2, 0, ?3) AND NOT (?6 AND m.at = ?2 AND m.id = ?3) AND m.log NOT IN ",
+        own_logs!("?5", "?4")
+    ))?;
+    let values = params![n, at, id, me.device.as_bytes(), account.as_bytes(), !inclusive, begin, end];
+    let count: i64 = above.query_row(values, |row| row.get(0))?;
+    // Those that came late stand below.
+    let mut late = conn.prepare_cached(
+        "SELECT at, id FROM message WHERE conversation = ?1 AND late = 1 AND (at, sub, id) < (?2, 0, ?3)",
+    )?;
+    let mut called = conn.prepare_cached("SELECT 1 FROM beside WHERE conversation = ?1 AND about = ?2 AND id = ?3")?;
+    let mut rows = late.query(params![n, at, id])?;
+    let mut below = 0;
+    while let Some(row) = rows.next()? {
+        let about = about::mention(&account, Hlc(row.get::<_, i64>(0)? as u64));
+        below += u64::from(called.exists(params![n, about, row.get::<_, Vec<u8>>(1)?])?);
+    }
+    Ok(count as u64 + below)
 }
 
 /// Above which place everything of others is unread, and whether it counts itself.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::door::{Beside, ConversationId, Keeping, Kind};
+use crate::door::{Beside, ConversationId, Keeping, Kind, Reach};
 
 const TEN_O_CLOCK: u64 = 1_780_480_920_000; // 2026-06-03 10:02 UTC
 const DAY_MS: u64 = 86_400_000;
@@ -20,6 +20,7 @@ fn said(name: &str, text: &str, time_ms: u64) -> Message {
         hlc: time_ms << 16,
         time_ms,
         state: MessageState::Received,
+        reach: Reach::default(),
         late: false,
         came_ms: 0,
         own: false,
@@ -40,6 +41,7 @@ fn talk(id: u8, title: &str, unread: u64, ops: u64, standing: Standing) -> Conve
         kind: Kind::Group,
         standing,
         unread,
+        mentions: 0,
         ops,
         relays: vec![],
         keeping: Keeping::default(),

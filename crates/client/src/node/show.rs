@@ -1,8 +1,9 @@
 //! What a node shows: pages of messages, titles, unread counts, exports; and relays that were met, by address.
 
 use super::Node;
+use super::reading::state_of;
 use crate::Error;
-use crate::api::{Beside, Cited, Line, Message, MessageState, ReactionRow};
+use crate::api::{Beside, Cited, Line, Message, MessageState, Reach, ReactionRow};
 use std::collections::BTreeSet;
 use tombolo_model::content::{Content, Edit, MessageRef, Reaction, Slot, TagSet, Target};
 use tombolo_model::control::Kind;
@@ -45,6 +46,7 @@ impl Node {
                 let batch = self.replica.log_mut().batch()?;
                 if tombolo_store::mark_seen(batch.transaction()?, conversation, &first, &last, now_ms)? {
                     batch.commit()?;
+                    self.reading_may_differ(*conversation, true);
                 }
             }
             let asked = limit - shown.len();
@@ -139,7 +141,7 @@ impl Node {
         Ok(found.into_iter().find(|message| message.id() == *id))
     }
 
-    fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
+    pub(super) fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
         if let Ok(place) = text.parse::<Place>() {
             return Ok(place);
         }
@@ -175,12 +177,13 @@ impl Node {
             beside.blocked = names.account(&message.author).is_some_and(|account| blocked.contains(&account));
             let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
             let held = holders.iter().filter(|acked| **acked >= message.arrival).count() as u64;
+            let written = message.author == self.device() && message.place.section == Section::Native;
+            let reach = if written { self.reach(conversation, message.arrival)? } else { Reach::default() };
             let state = match (message.kind, message.place.section) {
                 (MessageKind::Sealed, _) => MessageState::Sealed,
                 (_, Section::Imported) => MessageState::Imported,
                 (_, Section::Native) if message.author != self.device() => MessageState::Received,
-                (_, Section::Native) if held == 0 => MessageState::Local,
-                (_, Section::Native) => MessageState::Held(held),
+                (_, Section::Native) => state_of(held, reach),
             };
             let merged = message.facets.as_ref().and_then(|facets| facets.text.clone());
             let text = match message.kind {
@@ -197,6 +200,7 @@ impl Node {
                 hlc: message.hlc().0,
                 time_ms: message.time_ms(),
                 state,
+                reach,
                 late: message.late.is_some(),
                 came_ms: message.late.map_or(0, |late| late.came_ms),
                 own,
@@ -282,7 +286,7 @@ impl Node {
     }
 
     pub(super) fn unread(&self, conversation: &ConversationId) -> Result<u64, Error> {
-        Ok(tombolo_store::unread(self.log(), conversation, &self.device())?)
+        Ok(tombolo_store::unread_of(self.log(), conversation, &self.replica.fold().me())?)
     }
 
     /// Which of these imported lines are here already.
