@@ -7,6 +7,7 @@ mod first_path;
 mod fuzz;
 mod golden;
 mod hostile;
+mod reading;
 mod relays;
 mod sockets;
 mod talk;

@@ -475,7 +475,7 @@ impl World {
                 self.trace
                     .note(self.now_ms, format_args!("{name} lets {} into {}", device.short(), conversation.short()));
             }
-            Event::Presence { .. } | Event::Moved { .. } => {}
+            Event::Presence { .. } | Event::Moved { .. } | Event::Registers { .. } => {}
         }
         Ok(())
     }
