@@ -6,7 +6,7 @@
 //! anything. Not here: threads, sockets, processes (the kill and loopback tests).
 //!
 //! Read in this order: `knobs` (what a seed turns), `world` (time and frames), `workload`, `troubles`, `oracle` and
-//! `checks` (what must be true at any time), `heal` (what must be true in the end), `bugs` (that it can fail).
+//! `checks` (what must be true at any time), `heal` and `reading` (what must be true in the end), `bugs` (that it can fail).
 
 pub mod bugs;
 pub mod checks;
@@ -15,6 +15,7 @@ pub mod knobs;
 pub mod machine;
 pub mod net;
 pub mod oracle;
+pub mod reading;
 pub mod tally;
 pub mod trace;
 pub mod troubles;

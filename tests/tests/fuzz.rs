@@ -19,9 +19,10 @@ use tombolo_model::content::{
 use tombolo_model::digest::Chain;
 use tombolo_model::op::VERSION;
 use tombolo_model::{
-    AccountId, BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, Proof, RelayAddress, Signature,
+    AccountId, BodyHash, Class, Control, ConversationId, Header, Hlc, LogId, Op, OpId, Proof, Register, RelayAddress,
+    Signature,
 };
-use tombolo_proto::frame::{Ack, Batch, Difference, Hello, Resume, Root, Settled, Wanted};
+use tombolo_proto::frame::{Ack, Batch, Difference, Hello, Reading, Registers, Resume, Root, Settled, Wanted};
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::sketch::Sketch;
 use tombolo_proto::source::{Height, Run};
@@ -159,7 +160,15 @@ fn frames() -> Vec<Frame> {
         Frame::Presence { conversation, payload: vec![7; 20] },
         Frame::Moved { url: "wss://new.example.org".into(), at_ms: 1_700_000_000_000, signature },
         Frame::Ignored(0x7f),
+        Frame::Reading(Reading { read: 300, digest: [0x61; 6] }),
+        Frame::Registers(Registers { through: 200, last: true, registers: vec![register(1), register(129)] }),
+        Frame::Registered(300),
     ]
+}
+
+fn register(version: u64) -> Register {
+    let (device, signature) = (key(2).id(), Signature([0x52; 64]));
+    Register { conversation: CONVERSATION, device, version, payload: vec![3; 20], signature }
 }
 
 fn invitation(relays: usize) -> Invitation {

@@ -63,6 +63,7 @@ impl World {
                 Ok(()) => {
                     self.tally.rounds = self.tally.rounds.max(round);
                     self.trace.note(self.now_ms, format_args!("-- converged after {round} rounds --"));
+                    self.read_together()?;
                     return self.agreed();
                 }
                 Err(error) => why = error,
@@ -72,7 +73,7 @@ impl World {
     }
 
     /// Everybody connects to every relay it knows, some to each other; then everybody leaves.
-    fn round(&mut self) -> Outcome {
+    pub(super) fn round(&mut self) -> Outcome {
         for machine in 0..self.machines.len() {
             if self.machines[machine].is_device() {
                 self.dial_relays(machine)?;
@@ -115,7 +116,7 @@ impl World {
     }
 
     /// Who should hold a conversation in the end: devices that take part and know its secret, and the relays it names.
-    fn circle(&self, conversation: &ConversationId) -> Outcome<Circle> {
+    pub(super) fn circle(&self, conversation: &ConversationId) -> Outcome<Circle> {
         let text = |error: tombolo_oplog::LogError| error.to_string();
         let mut circle = Circle::default();
         let mut urls = BTreeSet::new();
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    fn all_conversations(&self) -> Outcome<BTreeSet<ConversationId>> {
+    pub(super) fn all_conversations(&self) -> Outcome<BTreeSet<ConversationId>> {
         let mut all = BTreeSet::new();
         for machine in &self.machines {
             if let Some(body) = &machine.body {
@@ -397,7 +398,7 @@ impl World {
 
 /// Who holds a conversation, and who should.
 #[derive(Debug, Default)]
-struct Circle {
+pub(super) struct Circle {
     holders: BTreeSet<usize>,
-    due: BTreeSet<usize>,
+    pub(super) due: BTreeSet<usize>,
 }

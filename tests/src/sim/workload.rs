@@ -26,7 +26,8 @@ impl World {
             18..30 => self.accept(device),
             30..58 => self.write(device),
             58..61 => self.import(device),
-            61..69 => self.look(device),
+            61..66 => self.look(device),
+            66..69 => self.mark(device),
             69..83 => self.dial_relays(device),
             83..90 => self.dial_device(device),
             90..96 => self.hang_up(device),
@@ -48,14 +49,14 @@ impl World {
         }
     }
 
-    fn pick_conversation(&mut self, device: usize, member: bool) -> Outcome<Option<ConversationId>> {
+    pub(super) fn pick_conversation(&mut self, device: usize, member: bool) -> Outcome<Option<ConversationId>> {
         let all = self.conversations(device)?;
         let fit: Vec<ConversationId> = all.into_iter().filter(|(_, is)| *is || !member).map(|(id, _)| id).collect();
         Ok(if fit.is_empty() { None } else { Some(*self.rng.pick(&fit)) })
     }
 
     /// Takes what a call returned; an error is one of a planned fault, or one of `codes`, or wrong.
-    fn took<T>(&mut self, device: usize, result: Result<T, Error>, codes: &[&str]) -> Outcome<Option<T>> {
+    pub(super) fn took<T>(&mut self, device: usize, result: Result<T, Error>, codes: &[&str]) -> Outcome<Option<T>> {
         match result {
             Ok(value) => {
                 self.drain(device)?;
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    fn now_and_node(&mut self, device: usize) -> Option<(Now, &mut tombolo_client::Node)> {
+    pub(super) fn now_and_node(&mut self, device: usize) -> Option<(Now, &mut tombolo_client::Node)> {
         let now = self.now(device);
         self.machines[device].node_mut().map(|node| (now, node))
     }
