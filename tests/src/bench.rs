@@ -8,7 +8,8 @@
 //! taken turn by turn.
 //!
 //! Read next: [`corpus`], then [`writing`] (send, ingest), [`wire`] (wire, reconnect), [`opening`], [`differences`]
-//! (with [`memory`]), [`network`] (heal, live), [`homes`] (profiles with a history), [`baseline`].
+//! (with [`memory`]), [`network`] (heal, live), [`reading`]
+//! (receipts, crowd), [`homes`] (profiles with a history), [`baseline`].
 
 pub mod baseline;
 pub mod corpus;
@@ -17,6 +18,7 @@ pub mod homes;
 pub mod memory;
 pub mod network;
 pub mod opening;
+pub mod reading;
 pub mod wire;
 pub mod writing;
 
@@ -79,7 +81,8 @@ impl Row {
 }
 
 /// All rows, in the order in which they run.
-pub const NAMES: [&str; 8] = ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live"];
+pub const NAMES: [&str; 10] =
+    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd"];
 
 /// Runs the named rows, or all, and hands each row out as it is known.
 ///
@@ -98,6 +101,8 @@ pub fn run(names: &[String], scale: &Scale, mut each: impl FnMut(Row)) -> Measur
             "reconnect" => each(wire::reconnect(scale)?),
             "differences" => differences::differences(scale, &mut each)?,
             "heal" => network::heal(scale)?.into_iter().for_each(&mut each),
+            "receipts" => reading::receipts(scale)?.into_iter().for_each(&mut each),
+            "crowd" => reading::crowd(scale)?.into_iter().for_each(&mut each),
             _ => each(network::live(scale)?),
         }
     }

@@ -45,6 +45,7 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     let reader = batch.reads()?;
     let tx = batch.transaction()?;
     let late = late_marks(tx)?;
+    views.spoken.clear();
     tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name; DELETE FROM beside;")?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });

@@ -31,7 +31,9 @@ pub use facets::{Deleted, Facets, Reacted, Version};
 pub use look::{Disputed, Look, SharedText, founder, message_at, note_names, shared_text};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};
-pub use reading::{Me, OwnReading, is_told, mark, mark_unread, print, set_told, unread_mentions, unread_of};
+pub use reading::{
+    Me, OwnReading, is_told, mark, mark_unread, of_speakers, print, set_told, unread_mentions, unread_of,
+};
 pub use register::{Given, Register, Tagged, register, registers, tagged};
 pub use schema::COMPONENT;
 pub use views::{Opener, Views, mark_seen};

@@ -24,6 +24,10 @@ pub(crate) const STEP: Step = Step {
 CREATE TABLE mark (conversation INTEGER PRIMARY KEY, stamp_ms INTEGER NOT NULL, at INTEGER, id BLOB) STRICT;
 -- print: of what this device's register was made from.
 CREATE TABLE told (conversation INTEGER PRIMARY KEY, print BLOB NOT NULL) STRICT;
+-- Logs with messages that can be unread: in a large conversation most people never write, and nothing is told of them.
+CREATE TABLE speaker (
+    conversation INTEGER NOT NULL, log INTEGER NOT NULL, PRIMARY KEY (conversation, log)) STRICT, WITHOUT ROWID;
+INSERT INTO speaker (conversation, log) SELECT DISTINCT conversation, log FROM message WHERE section = 1;
 ",
 };
 
@@ -265,6 +269,34 @@ fn stored(tx: &Connection, position: i64) -> Result<Option<Register>, rusqlite::
         })
     };
     statement.query_row([position], register).optional()
+}
+
+/// Notes that a log has messages.
+pub(crate) fn put_speaker(tx: &Transaction<'_>, n: i64, log: i64) -> Result<(), rusqlite::Error> {
+    let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO speaker (conversation, log) VALUES (?1, ?2)")?;
+    statement.execute([n, log])?;
+    Ok(())
+}
+
+/// What of a set of places is worth telling: the logs that have messages.
+///
+/// # Errors
+/// [`LogError`] of SQLite.
+pub fn of_speakers(reader: &Reader, conversation: &ConversationId, seen: &Seen) -> Result<Seen, LogError> {
+    let conn = reader.connection()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT l.log FROM speaker s CROSS JOIN log l ON l.n = s.log \
+         WHERE s.conversation = (SELECT n FROM conversation WHERE id = ?1)",
+    )?;
+    let mut rows = statement.query([conversation.as_bytes()])?;
+    let mut found = Seen::new();
+    while let Some(row) = rows.next()? {
+        let log = LogId(row.get(0)?);
+        for (first, last) in seen.of(&log).map_or(&[][..], |seqs| seqs.intervals()) {
+            found.insert(log, *first, *last);
+        }
+    }
+    Ok(found)
 }
 
 /// Keeps the greater of a mark and the one that is there.

@@ -8,7 +8,7 @@
 //! given twice (a repaired op is): the rows stay the same.
 
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
-use crate::reading::{At, Elsewhere, Me, OwnReading, clear_mark};
+use crate::reading::{At, Elsewhere, Me, OwnReading, clear_mark, put_speaker};
 use crate::{Place, beside};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub struct Views {
     pub(crate) elsewhere: BTreeMap<i64, Elsewhere>,
     /// Looked up since [`Fold::begin`].
     fresh: BTreeSet<i64>,
+    /// Logs of messages since then.
+    pub(crate) spoken: BTreeSet<(i64, i64)>,
     /// Messages came that were read elsewhere: the seen frontier rises over them at [`Fold::end`].
     raise: BTreeMap<i64, At>,
     /// Delivered since then, to be written with one statement at [`Fold::end`].
@@ -115,6 +117,7 @@ impl Views {
             account: None,
             elsewhere: BTreeMap::new(),
             fresh: BTreeSet::new(),
+            spoken: BTreeSet::new(),
             raise: BTreeMap::new(),
             messages: Vec::new(),
         }
@@ -344,6 +347,9 @@ impl Views {
         )?;
         for row in self.messages.drain(..) {
             let Row { numbers: Numbers { conversation, log, arrival }, at, id, kind, late, came_ms, text } = row;
+            if self.spoken.insert((conversation, log)) {
+                put_speaker(tx, conversation, log)?;
+            }
             let id = id.as_bytes();
             if statement.execute(params![conversation, at, id, arrival, log, kind, late, came_ms, text])? == 0 {
                 let mut statement = tx.prepare_cached(
@@ -398,6 +404,7 @@ impl Fold for Views {
         self.seen.clear();
         self.messages.clear();
         self.fresh.clear();
+        self.spoken.clear();
         self.raise.clear();
     }
 

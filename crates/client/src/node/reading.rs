@@ -260,8 +260,9 @@ impl Node {
         }
         let Some(sealer) = self.secrets.get(&id) else { return Ok(None) };
         let (log, views) = self.replica.log_and_fold();
-        let read = views.frontier(log, &id)?;
+        let read = tombolo_store::of_speakers(log, &id, &views.frontier(log, &id)?)?;
         let held = if everybody { log.delivered_through(&id, None)? } else { Seen::new() };
+        let held = tombolo_store::of_speakers(log, &id, &held)?;
         let mark = tombolo_store::mark(log, &id)?;
         let mut told = Told { held, read: Seen::new() };
         let mut kept = Kept { read: Seen::new(), mark };
