@@ -126,6 +126,8 @@ pub(crate) enum Command {
         #[arg(long)]
         keep_unread: bool,
     },
+    /// Find messages, newest first
+    Search(Search),
     /// Try again now to bring out what nobody else holds: the same as `sync`
     Retry,
     /// Who takes part in a conversation
@@ -191,6 +193,41 @@ pub(crate) enum Command {
         #[arg(long)]
         repair: bool,
     },
+}
+
+/// What is searched for.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// Words; each finds what begins with it, all must be there, "in quotes" they follow each other
+    pub(crate) words: Vec<String>,
+    /// Only in this conversation
+    #[arg(long = "in", value_name = "C")]
+    pub(crate) conversation: Option<String>,
+    /// Only what this person wrote: a name or an account
+    #[arg(long, value_name = "WHO")]
+    pub(crate) from: Option<String>,
+    /// Only from this date on, such as 2026-11-26
+    #[arg(long, value_name = "DATE", value_parser = crate::calendar::parse_date)]
+    pub(crate) after: Option<i64>,
+    /// Only before this date
+    #[arg(long, value_name = "DATE", value_parser = crate::calendar::parse_date)]
+    pub(crate) before: Option<i64>,
+    /// Only messages with this
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) has: Option<Has>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) limit: u32,
+    /// Go on behind a hit: its number, as `--json` prints it
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) more: Option<i64>,
+}
+
+/// What a message may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Has {
+    /// A file
+    File,
 }
 
 impl Global {

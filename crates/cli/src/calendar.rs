@@ -81,6 +81,24 @@ pub(crate) fn iso(unix_ms: u64) -> String {
     format!("{}T{}:{:02}.{:03}Z", utc.date(), utc.clock(), utc.second % 60, utc.ms)
 }
 
+/// Reads a date such as `2026-11-26` as days since 1970.
+///
+/// # Errors
+/// A sentence, when it is none.
+pub(crate) fn parse_date(text: &str) -> Result<i64, String> {
+    let wrong = || format!("`{text}` is no date; write it as 2026-11-26");
+    let parts: Vec<&str> = text.trim().split('-').collect();
+    let [year, month, day] = parts[..] else { return Err(wrong()) };
+    let year: i64 = year.parse().map_err(|_| wrong())?;
+    let month: u32 = month.parse().map_err(|_| wrong())?;
+    let day: u32 = day.parse().map_err(|_| wrong())?;
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || day < 1 || day > month_len(year, month) {
+        return Err(wrong());
+    }
+    let before: u32 = (1..month).map(|month| month_len(year, month)).sum();
+    Ok(year_start(year) + i64::from(before) + i64::from(day) - 1)
+}
+
 /// Day of the week of a day since 1970, 0 = Sunday. (1970-01-01 was a Thursday.)
 pub(crate) fn weekday(days: i64) -> u32 {
     days.saturating_add(4).rem_euclid(7) as u32

@@ -3,6 +3,7 @@
 //! Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
 
 mod reading;
+mod search;
 mod talk;
 
 use crate::args::{Cli, Command, Global, KeyStore};
@@ -92,6 +93,7 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
             };
             sync(door, &options, out).await
         }
+        Command::Search(asked) => search::run(door, asked, out).await,
         Command::Retry => sync(door, &SyncOptions::default(), out).await,
         Command::Watch { conversation } => watch(door, conversation.as_deref(), out).await,
         Command::Listen { addr } => listen(door, &addr, out).await,

@@ -11,8 +11,8 @@ use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
     AccountId, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding,
-    InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Receipt, Sent, Standing,
-    SyncOptions, SyncReport, TextRow, VersionRow,
+    InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Receipt, SearchHit,
+    SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow, VersionRow,
 };
 
 #[cfg(test)]

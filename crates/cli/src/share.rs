@@ -44,7 +44,7 @@ fn passes(command: &Command) -> bool {
         Command::Send { text, .. } => text != &["-"],
         Command::Invite { .. } | Command::Invites { .. } | Command::Accept { .. } | Command::New { .. } => true,
         Command::List | Command::Messages { .. } | Command::Digest { .. } | Command::Export { .. } => true,
-        Command::Sync { .. } | Command::Retry | Command::Members { .. } => true,
+        Command::Sync { .. } | Command::Retry | Command::Search(_) | Command::Members { .. } => true,
         Command::Talk(_) | Command::Reading(_) => true,
         Command::Init { .. } | Command::Import { .. } | Command::Doctor { .. } => false,
         Command::Watch { .. } | Command::Listen { .. } => false,

@@ -76,6 +76,13 @@ impl Style {
         self.paint(Ink::Storm, text)
     }
 
+    /// The moment at which a date (days since 1970) begins on this person's clock, **milliseconds** since 1970.
+    pub(crate) fn start_ms(&self, days: i64) -> u64 {
+        let utc_ms = days.saturating_mul(86_400_000);
+        let offset_ms = i64::from(self.zone.offset_s(utc_ms.max(0) as u64)) * 1_000;
+        utc_ms.saturating_sub(offset_ms).max(0) as u64
+    }
+
     /// Date and time on this person's clock.
     pub(crate) fn when(&self, unix_ms: u64) -> String {
         let moment = self.moment(unix_ms);

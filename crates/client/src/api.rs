@@ -2,7 +2,9 @@
 
 mod talk;
 
-pub use talk::{Beside, Cited, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, TextRow, VersionRow};
+pub use tombolo_store::search::Query as SearchQuery;
+
+pub use talk::{Beside, Cited, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, SearchHit, TextRow, VersionRow};
 
 use crate::token::WriteToken;
 use tombolo_model::control::Kind;

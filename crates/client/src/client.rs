@@ -4,7 +4,10 @@ mod reading;
 mod talk;
 
 use crate::actor::Actor;
-use crate::api::{ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, Sent, Standing, SyncReport};
+use crate::api::{
+    ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, SearchHit, SearchQuery, Sent, Standing,
+    SyncReport,
+};
 use crate::key_store::KeyStoreKind;
 use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
@@ -275,6 +278,16 @@ impl Client {
     /// `address`; those of the store.
     pub async fn watch(&self, options: &SyncOptions) -> Result<Events, Error> {
         watch::watch(&self.actor, options, Arc::clone(&self.tls)).await
+    }
+
+    /// Finds messages, newest first; what has come so far is in the index when this returns.
+    ///
+    /// # Errors
+    /// `empty-search`, `unknown-conversation`; those of the store.
+    pub async fn search(&self, query: SearchQuery) -> Result<Vec<SearchHit>, Error> {
+        // A step at a time, so that messages come and go meanwhile.
+        while self.actor.call(|node, _| node.index()).await?? > 0 {}
+        self.actor.call(move |node, now| node.search(&query, now)).await?
     }
 
     /// Accepts other devices on an address, `HOST:PORT` (port 0 picks one), and tells the local network by mDNS.

@@ -27,8 +27,8 @@ mod watch;
 
 pub use api::{
     Beside, Cited, ConflictRow, ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Keeping, Line, Message,
-    MessageState, OutboxRow, Post, Progress, Reach, ReactionRow, Receipt, Sent, Standing, SyncReport, TextRow,
-    VersionRow,
+    MessageState, OutboxRow, Post, Progress, Reach, ReactionRow, Receipt, SearchHit, SearchQuery, Sent, Standing,
+    SyncReport, TextRow, VersionRow,
 };
 pub use client::{Client, Config, Created};
 pub use entropy::{Entropy, SystemEntropy};

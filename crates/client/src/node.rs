@@ -6,6 +6,7 @@
 mod outbox;
 mod own;
 mod reading;
+mod search;
 mod show;
 mod talk;
 mod texts;

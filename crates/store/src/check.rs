@@ -47,6 +47,7 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     let late = late_marks(tx)?;
     views.spoken.clear();
     tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name; DELETE FROM beside;")?;
+    crate::search::clear(tx)?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });
         views.fold(tx, op, Numbers::read(tx, arrival)?, mark)?;

@@ -22,6 +22,7 @@ mod read;
 mod reading;
 mod register;
 mod schema;
+pub mod search;
 pub mod text;
 pub mod timeline;
 mod views;

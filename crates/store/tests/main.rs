@@ -12,5 +12,6 @@ mod pages;
 mod reading;
 mod repair;
 mod sealed;
+mod search;
 mod timeline;
 mod world;

@@ -120,6 +120,35 @@ pub struct ConflictRow {
     pub open: bool,
 }
 
+/// A message that a search found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SearchHit {
+    /// To go on from: `SearchQuery::older_than`.
+    pub row: i64,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The title of that.
+    pub title: String,
+    /// The message.
+    pub id: OpId,
+    /// To jump to.
+    pub cursor: String,
+    /// **Milliseconds** since 1970.
+    pub time_ms: u64,
+    /// Who wrote it.
+    pub name: String,
+    /// A part of its text.
+    pub excerpt: String,
+    /// What was found, as ranges of **bytes** of the excerpt.
+    pub found: Vec<(usize, usize)>,
+}
+
+impl std::fmt::Debug for SearchHit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchHit").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// A text that several hands may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextRow {

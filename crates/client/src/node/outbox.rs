@@ -187,12 +187,14 @@ impl Node {
         Ok(batch.commit()?)
     }
 
-    /// Time has passed: what is kept for a while goes.
+    /// Time has passed: what is kept for a while goes, and the index of the search comes a step further.
     ///
     /// # Errors
     /// Those of the store.
     pub fn tick(&mut self, now: Now) -> Result<(), Error> {
-        self.forget_undo(None, now)
+        self.forget_undo(None, now)?;
+        self.index()?;
+        Ok(())
     }
 }
 
