@@ -112,7 +112,9 @@ impl Peer {
         assert!(told.fault.is_none(), "{told:?}");
         let proof = Frame::Prove(peer.key.sign(DOMAIN_SESSION, &peer.transcript()));
         let told = peer.say(victim, &proof, now);
-        let Some(Frame::Resume(resume)) = told.read().next() else { panic!("{told:?}") };
+        // Optional frames may come first: this peer is of a version that does not know them.
+        let resume = told.read().find_map(|frame| if let Frame::Resume(resume) = frame { Some(resume) } else { None });
+        let Some(resume) = resume else { panic!("{told:?}") };
         peer.resume = resume;
         peer
     }
