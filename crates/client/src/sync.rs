@@ -3,6 +3,7 @@
 
 use crate::actor::Actor;
 use crate::api::{Progress, SyncReport};
+use crate::files::{Folder, Work};
 use crate::transport::{noise, tls::Tls, ws};
 use crate::{Error, link};
 use std::time::{Duration, Instant};
@@ -218,9 +219,10 @@ pub(crate) async fn leave(actor: &Actor, conn: ConnId) -> Result<(), Error> {
     actor.call(move |node, now| node.replica().leave(conn, now)).await
 }
 
-/// Exchanges with all targets.
+/// Exchanges with all targets; with a folder, files follow.
 pub(crate) async fn sync(
     actor: &Actor,
+    folder: Option<&Folder>,
     options: &SyncOptions,
     tls: &Tls,
     progress: &(dyn Fn(Progress) + Send + Sync),
@@ -262,10 +264,41 @@ pub(crate) async fn sync(
         }
         passes += 1;
         if brought == 0 || passes >= PASSES_MAX {
-            break;
+            if let Some(folder) = folder {
+                carry(actor, folder, &targets, tls, progress, &mut report).await?;
+            }
+            return Ok(report);
         }
     }
-    Ok(report)
+}
+
+/// Files follow the words: what is to go up or to come down, relay by relay.
+async fn carry(
+    actor: &Actor,
+    folder: &Folder,
+    targets: &[Target],
+    tls: &Tls,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+    report: &mut SyncReport,
+) -> Result<(), Error> {
+    for target in targets {
+        let Target::Relay { url, key, all } = target else { continue };
+        let met = url.clone();
+        let met = actor.call(move |node, _| node.met_relay(&met)).await??;
+        // A relay that could not be reached is not asked for files either.
+        let Some(key) = key.or(met) else { continue };
+        if report.notes.iter().any(|note| note.starts_with(&format!("{url}: "))) && !report.proven {
+            continue;
+        }
+        let work = Work { actor, folder, url, progress };
+        let carried = work.exchange(key, *all, tls).await?;
+        report.files_out += carried.up;
+        report.files_in += carried.down;
+        report.bytes_out += carried.bytes_up;
+        report.bytes_in += carried.bytes_down;
+        report.notes.extend(carried.notes);
+    }
+    Ok(())
 }
 
 async fn patiently(
