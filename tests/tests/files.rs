@@ -278,7 +278,7 @@ async fn words_overtake_an_upload_that_a_restarted_relay_goes_on_with() {
 async fn programs_that_die_in_the_middle_go_on() {
     let world = World::new(|limits| (limits.device_bytes_per_second, limits.burst_s) = (4 << 20, 1)).await;
     let (ann, bob, conversation) = world.ann_and_bob().await;
-    let (path, bytes) = world.file("film.mp4", 24_000_000);
+    let (path, bytes) = world.file("film.mp4", 11_000_000);
     bob.set_file_settings(FileSettings { automatic_bytes: 1 << 30, ..FileSettings::default() }).await.unwrap();
     ann.attach(conversation, vec![path], String::new(), |_| {}).await.unwrap();
     let mut people = [(ann, "ann"), (bob, "bob")];
