@@ -76,10 +76,9 @@ const _: () = assert!(FILES_MAX * BlobId::LEN + 3 <= EXTENSION_BYTES_MAX);
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use alloc::collections::BTreeSet;
     use alloc::vec;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
-    extern crate std;
 
     proptest! {
         #[test]

@@ -168,10 +168,9 @@ impl Depot {
         let parts = self.tables().index.parts()?;
         for part in &parts {
             if part.have == part.bytes {
-                // Whatever is wrong with it was for its sender to hear.
-                match self.complete(part, None, now_ms) {
-                    Err(Refusal::Disk(why)) => return Err(Refusal::Disk(why)),
-                    Ok(()) | Err(_) => {}
+                // Whatever else is wrong with it was for its sender to hear.
+                if let Err(Refusal::Disk(why)) = self.complete(part, None, now_ms) {
+                    return Err(Refusal::Disk(why));
                 }
             }
         }
