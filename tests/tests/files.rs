@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tombolo_client::key_store::KeyStoreKind;
-use tombolo_client::{Client, Config, ConversationId, FileSettings, FileState, SyncOptions, SyncReport};
+use tombolo_client::{Client, Config, ConversationId, FileSettings, FileState, Post, SyncOptions, SyncReport};
 use tombolo_relay::{Limits, Place, Relay};
 
 /// A link to a relay that can be spoiled.
@@ -182,6 +182,10 @@ async fn start(folder: &Path, change: impl FnOnce(&mut Limits)) -> Relay {
     Relay::start(&place, config).await.unwrap()
 }
 
+fn words(text: &str) -> Post {
+    Post { text: text.into(), ..Post::default() }
+}
+
 fn once() -> SyncOptions {
     SyncOptions { once: true, ..SyncOptions::default() }
 }
@@ -218,7 +222,7 @@ async fn a_file_goes_up_and_down_through_a_link_that_breaks() {
     let world = World::new(|_| {}).await;
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("photos.zip", 5_000_000);
-    ann.attach(conversation, vec![path], "all of them".into(), |_| {}).await.unwrap();
+    ann.attach(conversation, words("all of them"), vec![path], |_| {}).await.unwrap();
     world.link.spoil(900_000, 25, 0);
     insist(&ann, async |ann| state(ann).await == FileState::Here).await;
     world.link.spoil(900_000, 25, 0);
@@ -232,7 +236,7 @@ async fn a_flipped_byte_is_found_in_both_directions_and_only_that_part_comes_aga
     let world = World::new(|_| {}).await;
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("photos.zip", 9_000_000);
-    ann.attach(conversation, vec![path], String::new(), |_| {}).await.unwrap();
+    ann.attach(conversation, Post::default(), vec![path], |_| {}).await.unwrap();
     world.link.moved.store(0, Ordering::Relaxed);
     world.link.spoil(0, 0, 1);
     insist(&ann, async |ann| state(ann).await == FileState::Here).await;
@@ -252,7 +256,7 @@ async fn words_overtake_an_upload_that_a_restarted_relay_goes_on_with() {
     let mut world = World::new(|_| {}).await;
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("film.mp4", 6_000_000);
-    let sent = ann.attach(conversation, vec![path], "the film".into(), |_| {}).await.unwrap();
+    let sent = ann.attach(conversation, words("the film"), vec![path], |_| {}).await.unwrap();
     ann.send(conversation, vec!["and a word".into()]).await.unwrap();
     // Every connection dies long before the file is through; the words have passed by then.
     world.link.spoil(1_500_000, 1_000, 0);
@@ -280,7 +284,7 @@ async fn programs_that_die_in_the_middle_go_on() {
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("film.mp4", 11_000_000);
     bob.set_file_settings(FileSettings { automatic_bytes: 1 << 30, ..FileSettings::default() }).await.unwrap();
-    ann.attach(conversation, vec![path], String::new(), |_| {}).await.unwrap();
+    ann.attach(conversation, Post::default(), vec![path], |_| {}).await.unwrap();
     let mut people = [(ann, "ann"), (bob, "bob")];
     for (client, name) in &mut people {
         let mut times = 0;
@@ -306,7 +310,7 @@ async fn the_relay_holds_neither_bytes_nor_names() {
     let world = World::new(|_| {}).await;
     let (ann, _bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("lighthouse-canary.bin", 200_000);
-    ann.attach(conversation, vec![path], "canary words".into(), |_| {}).await.unwrap();
+    ann.attach(conversation, words("canary words"), vec![path], |_| {}).await.unwrap();
     insist(&ann, async |ann| state(ann).await == FileState::Here).await;
     let key = ann.files(None).await.unwrap()[0].file.key;
     let mut looked = 0;
@@ -334,7 +338,7 @@ async fn what_a_relay_has_no_room_for_waits_and_is_named() {
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (small, _) = world.file("small.bin", 100_000);
     let (large, _) = world.file("large.bin", 500_000);
-    ann.attach(conversation, vec![large, small], String::new(), |_| {}).await.unwrap();
+    ann.attach(conversation, Post::default(), vec![large, small], |_| {}).await.unwrap();
     let report = sync(&ann).await;
     assert!(report.proven && report.files_out == 1, "{report:?}");
     assert!(report.notes.iter().any(|note| note.contains("large.bin") && note.contains("no room")), "{report:?}");
@@ -349,7 +353,7 @@ async fn large_files_wait_until_somebody_asks() {
     let (ann, bob, conversation) = world.ann_and_bob().await;
     let (path, bytes) = world.file("large.bin", 2_000_000);
     bob.set_file_settings(FileSettings { automatic_bytes: 1_000_000, ..FileSettings::default() }).await.unwrap();
-    let sent = ann.attach(conversation, vec![path], String::new(), |_| {}).await.unwrap();
+    let sent = ann.attach(conversation, Post::default(), vec![path], |_| {}).await.unwrap();
     sync(&ann).await;
     let report = sync(&bob).await;
     assert_eq!((report.files_in, state(&bob).await), (0, FileState::Elsewhere));
@@ -360,4 +364,26 @@ async fn large_files_wait_until_somebody_asks() {
     assert_eq!(saved(&bob, world.dir.path()).await, bytes);
     assert_eq!(bob.file(&begin, 2).await.unwrap_err().code(), "no-file");
     assert_eq!(bob.file("%", 1).await.unwrap_err().code(), "no-file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_stand_in_the_message_and_go_with_it() {
+    let world = World::new(|_| {}).await;
+    let (ann, bob, conversation) = world.ann_and_bob().await;
+    let (path, _) = world.file("x.bin", 1_000);
+    let sent = ann.attach(conversation, words("look"), vec![path], |_| {}).await.unwrap();
+    sync(&ann).await;
+    sync(&bob).await;
+    let page = bob.messages(conversation, 10, None).await.unwrap();
+    let message = page.iter().find(|message| message.id == sent.id).unwrap();
+    assert_eq!((message.text.as_str(), message.beside.files[0].name.as_str()), ("look", "x.bin"));
+    // What is deleted is not offered any more; what is taken back is.
+    ann.delete(conversation, sent.id).await.unwrap();
+    sync(&ann).await;
+    sync(&bob).await;
+    assert!(bob.files(None).await.unwrap().is_empty() && ann.files(None).await.unwrap().is_empty());
+    ann.undo(conversation, sent.id).await.unwrap();
+    sync(&ann).await;
+    sync(&bob).await;
+    assert_eq!(bob.file(&sent.id.to_string(), 1).await.unwrap().state, FileState::Here);
 }

@@ -64,12 +64,10 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
         }
         Command::Send { conversation, text, answer, quote, file } => {
             let conversation = choose(door, &conversation).await?;
-            if !file.is_empty() {
-                files::attach(door, conversation, file, text.join(" "), out).await
-            } else if text == ["-"] {
+            if text == ["-"] && file.is_empty() {
                 send_lines(door, conversation, out).await
             } else {
-                post(door, conversation, text.join(" "), answer, quote, out).await
+                post(door, conversation, text.join(" "), (answer, quote, file), out).await
             }
         }
         Command::Files { conversation, automatic, automatic_total, largest } => {
@@ -221,8 +219,7 @@ async fn post(
     door: &Door,
     conversation: ConversationId,
     text: String,
-    answer: Option<String>,
-    quote: Vec<String>,
+    (answer, quote, file): (Option<String>, Vec<String>, Vec<std::path::PathBuf>),
     out: &Out,
 ) -> Result<(), Failure> {
     let mut post = door::Post::default();
@@ -242,6 +239,9 @@ async fn post(
         post.mentions = called.collect();
     }
     post.text = text;
+    if !file.is_empty() {
+        return files::attach(door, conversation, post, file, out).await;
+    }
     let sent = [door.client().post(conversation, post).await?];
     out.rows(sent.iter().map(rows::SentRow::from), |_| sent.iter().map(|sent| sent.id.to_string()).collect())
 }

@@ -5,7 +5,7 @@
 
 use crate::args::{Global, KeyStore};
 use crate::failure::Failure;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
@@ -132,41 +132,6 @@ impl Door {
 
     pub(crate) async fn send(&self, conversation: ConversationId, texts: Vec<String>) -> Result<Vec<Sent>, Failure> {
         Ok(self.client.send(conversation, texts).await?)
-    }
-
-    pub(crate) async fn attach(
-        &self,
-        conversation: ConversationId,
-        files: Vec<PathBuf>,
-        text: String,
-        progress: impl Fn(usize) + Send + 'static,
-    ) -> Result<Sent, Failure> {
-        Ok(self.client.attach(conversation, files, text, progress).await?)
-    }
-
-    pub(crate) async fn files(&self, conversation: Option<ConversationId>) -> Result<Vec<FileRow>, Failure> {
-        Ok(self.client.files(conversation).await?)
-    }
-
-    pub(crate) async fn file_settings(&self) -> Result<FileSettings, Failure> {
-        Ok(self.client.file_settings().await?)
-    }
-
-    pub(crate) async fn set_file_settings(&self, settings: FileSettings) -> Result<(), Failure> {
-        Ok(self.client.set_file_settings(settings).await?)
-    }
-
-    pub(crate) async fn fetch(
-        &self,
-        message: &str,
-        n: u32,
-        progress: impl Fn(Progress) + Send + Sync,
-    ) -> Result<FileRow, Failure> {
-        Ok(self.client.fetch(message, n, progress).await?)
-    }
-
-    pub(crate) async fn save(&self, message: &str, n: u32, to: &Path, overwrite: bool) -> Result<PathBuf, Failure> {
-        Ok(self.client.save(message, n, to, overwrite).await?)
     }
 
     pub(crate) async fn messages(

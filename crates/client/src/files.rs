@@ -23,17 +23,16 @@ pub use label::suggestion;
 pub(crate) use table::STEP;
 
 use crate::actor::Actor;
-use crate::api::{Progress, Sent};
+use crate::api::{Post, Progress, Sent};
 use crate::transport::tls::Tls;
 use crate::{Client, Error, Node};
 use carry::Ended;
 use std::path::{Path, PathBuf};
 use table::Errand;
 use tombolo_identity::DeviceKey;
-use tombolo_model::content::{Content, File, Message};
-use tombolo_model::limit::{FILE_BYTES_MAX, FILES_MAX, TEXT_BYTES_MAX, THUMBNAIL_BYTES_MAX};
+use tombolo_model::content::File;
+use tombolo_model::limit::{FILE_BYTES_MAX, FILES_MAX, THUMBNAIL_BYTES_MAX};
 use tombolo_model::{BlobId, ConversationId, DeviceId, OpId, extension};
-use tombolo_replica::{Now, Rest};
 use wire::Http;
 
 /// **Bytes** of a body that all thumbnails of one message may take together.
@@ -132,29 +131,10 @@ async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Se
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::stopped())?
 }
 
-impl Node {
-    /// Writes a message with files that have been sealed.
-    ///
-    /// # Errors
-    /// `empty`, `too-large`, `too-many-files`, `unknown-conversation`, and those of the store.
-    pub fn send_files(
-        &mut self,
-        conversation: ConversationId,
-        text: &str,
-        files: Vec<File>,
-        now: Now,
-    ) -> Result<Sent, Error> {
-        let blobs: Vec<BlobId> = files.iter().map(|file| BlobId(file.blob)).collect();
-        let extension = extension::with_blobs(&blobs).map_err(|_| too_many())?;
-        if text.is_empty() && files.is_empty() {
-            return Err(Error::new("empty", "an empty message is not sent", ""));
-        }
-        let message = Message { text: text.to_owned(), files: Some(files), ..Message::default() };
-        let rest = Rest { extension, ..Rest::default() };
-        let written = self.write_with(conversation, &[(Content::Message(Box::new(message)), rest)], now)?;
-        let Some(written) = written.first() else { return Err(Error::stopped()) };
-        Ok(self.sent(written, now))
-    }
+/// The extension of a header whose op carries files.
+pub(crate) fn named(files: &[File]) -> Result<Vec<u8>, Error> {
+    let blobs: Vec<BlobId> = files.iter().map(|file| BlobId(file.blob)).collect();
+    extension::with_blobs(&blobs).map_err(|_| too_many())
 }
 
 fn too_many() -> Error {
@@ -167,34 +147,27 @@ impl Client {
     /// with the next exchange. `progress` is called with the number of files that are sealed.
     ///
     /// # Errors
-    /// `file-unreadable`, `file-too-large`, `file-changed`, `too-many-files`, `too-large`, `unknown-conversation`; those of
-    /// the store. Nothing was sent.
+    /// `file-unreadable`, `file-too-large`, `file-changed`, `too-many-files`, and as [`Client::post`]. Nothing was sent.
     pub async fn attach(
         &self,
         conversation: ConversationId,
+        mut post: Post,
         paths: Vec<PathBuf>,
-        text: String,
         progress: impl Fn(usize) + Send + 'static,
     ) -> Result<Sent, Error> {
         if paths.len() > FILES_MAX {
             return Err(too_many());
         }
-        if text.len() > TEXT_BYTES_MAX {
-            let words = format!("a message may have {TEXT_BYTES_MAX} bytes, this one has {}", text.len());
-            return Err(Error::new("too-large", words, "split it"));
-        }
-        let seeds = paths.len();
-        let (settings, seeds) = self
-            .actor
-            .call(move |node, _| {
-                let seeds: Vec<([u8; 32], [u8; 8])> = (0..seeds).map(|_| (node.random(), node.random())).collect();
-                node.file_settings().map(|settings| (settings, seeds))
-            })
-            .await??;
+        let count = paths.len();
+        let seeds = move |node: &mut Node, _| {
+            let seeds: Vec<([u8; 32], [u8; 8])> = (0..count).map(|_| (node.random(), node.random())).collect();
+            node.file_settings().map(|settings| (settings, seeds))
+        };
+        let (settings, seeds) = self.actor.call(seeds).await??;
         let folder = self.folder.clone();
         // Thumbnails share what the text leaves of a body.
-        let room = THUMBNAILS_BYTES_MAX.saturating_sub(text.len() + paths.len() * FILE_WORDS_BYTES);
-        let each = (room / paths.len().max(1)).min(THUMBNAIL_BYTES_MAX);
+        let room = THUMBNAILS_BYTES_MAX.saturating_sub(post.text.len() + count * FILE_WORDS_BYTES);
+        let each = (room / count.max(1)).min(THUMBNAIL_BYTES_MAX);
         let seal = move || {
             let mut files = Vec::new();
             for (path, (key, name)) in paths.iter().zip(seeds) {
@@ -205,8 +178,8 @@ impl Client {
             }
             Ok(files)
         };
-        let files = on_disk(seal).await?;
-        self.actor.call(move |node, now| node.send_files(conversation, &text, files, now)).await?
+        post.files = on_disk(seal).await?;
+        self.post(conversation, post).await
     }
 
     /// Files of a conversation, or of all, in display order.

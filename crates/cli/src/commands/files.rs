@@ -4,7 +4,7 @@
 //! Not here: what becomes of the bytes (the client).
 
 use crate::calendar::iso;
-use crate::door::{ConversationId, Door, FileRow, FileSettings, FileState};
+use crate::door::{ConversationId, Door, FileRow, FileSettings, FileState, Post};
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::progress::Bar;
@@ -116,13 +116,13 @@ fn lines(found: &[FileRow]) -> Vec<String> {
 pub(crate) async fn attach(
     door: &Door,
     conversation: ConversationId,
+    post: Post,
     files: Vec<PathBuf>,
-    text: String,
     out: &Out,
 ) -> Result<(), Failure> {
     let bar = Bar::new(out.progress, "sealing");
     let (moving, total) = (bar.clone(), files.len() as u64);
-    let sent = door.attach(conversation, files, text, move |done| moving.set(done as u64, total)).await;
+    let sent = door.client().attach(conversation, post, files, move |done| moving.set(done as u64, total)).await;
     bar.done();
     let sent = sent?;
     out.rows([rows::SentRow::from(&sent)], |_| vec![sent.id.to_string()])
@@ -130,7 +130,7 @@ pub(crate) async fn attach(
 
 /// `files`.
 pub(crate) async fn list(door: &Door, conversation: Option<ConversationId>, out: &Out) -> Result<(), Failure> {
-    let found = door.files(conversation).await?;
+    let found = door.client().files(conversation).await?;
     out.rows(found.iter().map(Row::from), |_| lines(&found))
 }
 
@@ -140,13 +140,13 @@ pub(crate) async fn limits(
     (automatic, total, largest): (Option<u64>, Option<u64>, Option<u64>),
     out: &Out,
 ) -> Result<(), Failure> {
-    let old = door.file_settings().await?;
+    let old = door.client().file_settings().await?;
     let new = FileSettings {
         automatic_bytes: automatic.unwrap_or(old.automatic_bytes),
         automatic_total_bytes: total.unwrap_or(old.automatic_total_bytes),
         largest_bytes: largest.unwrap_or(old.largest_bytes),
     };
-    door.set_file_settings(new).await?;
+    door.client().set_file_settings(new).await?;
     let row = Limits {
         largest_bytes: new.largest_bytes,
         automatic_bytes: new.automatic_bytes,
@@ -168,7 +168,7 @@ pub(crate) async fn limits(
 pub(crate) async fn fetch(door: &Door, message: &str, n: u32, out: &Out) -> Result<(), Failure> {
     let bar = Bar::new(out.progress, "fetching");
     let moving = bar.clone();
-    let fetched = door.fetch(message, n, move |progress| moving.set(progress.ops, progress.expected)).await;
+    let fetched = door.client().fetch(message, n, move |progress| moving.set(progress.ops, progress.expected)).await;
     bar.done();
     let row = fetched?;
     out.rows([Row::from(&row)], |_| lines(std::slice::from_ref(&row)))
@@ -182,7 +182,7 @@ pub(crate) async fn save(
     overwrite: bool,
     out: &Out,
 ) -> Result<(), Failure> {
-    let saved = door.save(message, n, to, overwrite).await?;
+    let saved = door.client().save(message, n, to, overwrite).await?;
     let saved = saved.display().to_string();
     out.rows([Saved { saved: saved.clone() }], |_| vec![one_line(&saved)])
 }

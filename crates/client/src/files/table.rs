@@ -6,12 +6,12 @@
 use super::folder::Folder;
 use super::{FileRow, FileSettings, FileState};
 use crate::{Error, Node};
-use std::collections::BTreeSet;
-use tombolo_model::content::{Content, File, Image};
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::content::{Content, File, Image, MessageRef};
 use tombolo_model::{BlobId, ConversationId, DeviceId, Hlc, Op, OpId, extension};
 use tombolo_oplog::rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use tombolo_oplog::{LogError, State, Step};
-use tombolo_store::Opener as _;
+use tombolo_store::{Look, Opener as _};
 
 /// Ops that are looked at together.
 const SCAN_OPS: usize = 1_000;
@@ -92,7 +92,14 @@ fn read(row: &Row<'_>) -> Result<Found, tombolo_oplog::rusqlite::Error> {
     })
 }
 
-fn put(tx: &Transaction<'_>, op: &Op, files: &[File]) -> Result<(), LogError> {
+fn put(tx: &Transaction<'_>, op: &Op, content: &Content) -> Result<(), LogError> {
+    let files = files_of(content);
+    // What takes a deletion back carries the message's files again, for the message.
+    let (message, hlc) = match content {
+        Content::Restore(restore) => (restore.message.id, restore.message.hlc),
+        _ => (op.id, op.header.hlc),
+    };
+    let again = message != op.id;
     let named = extension::blobs(&op.header.extension).unwrap_or_default();
     let mut statement = tx.prepare_cached(
         "INSERT INTO file (conversation, hlc, message, n, author, blob, key, bytes, name, media, width, height, thumbnail) \
@@ -106,8 +113,8 @@ fn put(tx: &Transaction<'_>, op: &Op, files: &[File]) -> Result<(), LogError> {
         let (conversation, image) = (op.conversation(), file.image.as_ref());
         statement.execute(params![
             conversation.as_bytes(),
-            op.header.hlc.0 as i64,
-            op.id.as_bytes(),
+            hlc.0 as i64,
+            message.as_bytes(),
             n as i64 + 1,
             op.header.author.as_bytes(),
             file.blob,
@@ -120,6 +127,10 @@ fn put(tx: &Transaction<'_>, op: &Op, files: &[File]) -> Result<(), LogError> {
             image.map(|image| &image.thumbnail),
         ])?;
         tx.execute("INSERT INTO blob (id, here, wanted) VALUES (?1, 0, 0) ON CONFLICT DO NOTHING", [&file.blob])?;
+        if again {
+            // Relays may have let it go with the deletion: they are asked, and get it once more.
+            tx.execute("DELETE FROM blob_relay WHERE id = ?1", [&file.blob])?;
+        }
     }
     Ok(())
 }
@@ -151,7 +162,7 @@ impl Node {
             let batch = self.replica().log_mut().batch()?;
             let tx = batch.transaction()?;
             for (op, content) in &files {
-                put(tx, op, files_of(content))?;
+                put(tx, op, content)?;
             }
             tx.execute("INSERT OR REPLACE INTO file_scan (n, arrival) VALUES (1, ?1)", [last as i64])?;
             batch.commit()?;
@@ -189,16 +200,34 @@ impl Node {
         let mut statement = self.log().connection()?.prepare_cached(&format!("{FILE} {tail}"))?;
         let rows = statement.query_map(values, read)?;
         let mut found: Vec<Found> = rows.collect::<Result<_, _>>()?;
-        // A message that waits for what it depends on is not shown, nor is what it carries.
         let mut failed = None;
-        found.retain(|row| match self.log().state(&row.conversation, &row.message) {
-            Ok(state) => state.is_some_and(|(state, _)| state == State::Delivered),
-            Err(error) => {
+        // What looks at a conversation is made once for each.
+        let mut looks = BTreeMap::new();
+        found.retain(|row| {
+            self.is_shown(row, &mut looks).unwrap_or_else(|error| {
                 failed.get_or_insert(error);
                 false
-            }
+            })
         });
-        failed.map_or(Ok(found), |error| Err(error.into()))
+        failed.map_or(Ok(found), Err)
+    }
+
+    /// A message that waits for what it depends on is not shown, nor is one that was deleted, nor is what they carry.
+    fn is_shown<'a>(
+        &'a self,
+        row: &Found,
+        looks: &mut BTreeMap<ConversationId, Option<Look<'a>>>,
+    ) -> Result<bool, Error> {
+        let state = self.log().state(&row.conversation, &row.message)?;
+        if state.is_none_or(|(state, _)| state != State::Delivered) {
+            return Ok(false);
+        }
+        if !looks.contains_key(&row.conversation) {
+            looks.insert(row.conversation, Look::at(self.log(), &row.conversation)?);
+        }
+        let Some(Some(look)) = looks.get(&row.conversation) else { return Ok(false) };
+        let Some(message) = look.message(&MessageRef { hlc: row.hlc, id: row.message })? else { return Ok(true) };
+        Ok(look.facets(&message)?.deleted.is_none())
     }
 
     /// Files of a conversation, of one message (by a beginning of its id), or all, in display order.
@@ -329,7 +358,7 @@ impl Node {
     /// Each blob once, of the conversations that a relay is named for.
     fn of_relay(&self, found: Vec<Found>, url: &str, key: &DeviceId, all: bool) -> Result<Vec<Errand>, Error> {
         let mut seen = BTreeSet::new();
-        let mut known: std::collections::BTreeMap<ConversationId, bool> = std::collections::BTreeMap::new();
+        let mut known: BTreeMap<ConversationId, bool> = BTreeMap::new();
         let mut errands = Vec::new();
         for row in found {
             let named = match known.get(&row.conversation) {
