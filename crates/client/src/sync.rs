@@ -240,6 +240,7 @@ pub(crate) async fn sync(
         report.notes.clear();
         report.asked.clear();
         let mut failures = Vec::new();
+        let mut away = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             match patiently(actor, target, tls, options, progress).await {
                 Ok(outcome) => {
@@ -253,6 +254,7 @@ pub(crate) async fn sync(
                     proven = false;
                     report.notes.push(format!("{}: {error}", target.name()));
                     failures.push(error);
+                    away.push(index);
                 }
             }
         }
@@ -265,7 +267,9 @@ pub(crate) async fn sync(
         passes += 1;
         if brought == 0 || passes >= PASSES_MAX {
             if let Some(folder) = folder {
-                carry(actor, folder, &targets, tls, progress, &mut report).await?;
+                let reached = targets.iter().enumerate().filter(|(index, _)| !away.contains(index));
+                let reached: Vec<&Target> = reached.map(|(_, target)| target).collect();
+                carry(actor, folder, &reached, tls, progress, &mut report).await?;
             }
             return Ok(report);
         }
@@ -276,20 +280,16 @@ pub(crate) async fn sync(
 async fn carry(
     actor: &Actor,
     folder: &Folder,
-    targets: &[Target],
+    reached: &[&Target],
     tls: &Tls,
     progress: &(dyn Fn(Progress) + Send + Sync),
     report: &mut SyncReport,
 ) -> Result<(), Error> {
-    for target in targets {
+    for target in reached {
         let Target::Relay { url, key, all } = target else { continue };
         let met = url.clone();
         let met = actor.call(move |node, _| node.met_relay(&met)).await??;
-        // A relay that could not be reached is not asked for files either.
         let Some(key) = key.or(met) else { continue };
-        if report.notes.iter().any(|note| note.starts_with(&format!("{url}: "))) && !report.proven {
-            continue;
-        }
         let work = Work { actor, folder, url, progress };
         let carried = work.exchange(key, *all, tls).await?;
         report.files_out += carried.up;

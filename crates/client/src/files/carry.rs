@@ -20,6 +20,8 @@ const PIECE_BYTES_MIN: u64 = 64 * 1024;
 pub(crate) const PIECE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Failures in a row, without a byte in between, after which a blob is left for the next time.
 const FAILURES_MAX: u32 = 4;
+/// How often the whole of it may be sent before a relay that keeps forgetting is left alone.
+const MOVED_TIMES_MAX: u64 = 4;
 /// **Milliseconds** before the first new attempt; doubled with each.
 const BACK_OFF_MS: u64 = 150;
 
@@ -86,15 +88,17 @@ pub(crate) async fn up(wire: &impl Wire, folder: &Folder, errand: &Errand, movin
                 if let Err(error) = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(&mut bytes)) {
                     return Ended::Later(disk("reading", &folder.blob(&errand.id), &error));
                 }
-                let answered = wire.put(errand.id, total, from, bytes).await;
-                if let Ok(kept) = &answered {
-                    moved += len;
-                    if kept.have > from {
+                moved += len;
+                match wire.put(errand.id, total, from, bytes).await {
+                    Ok(kept) if kept.have > from && moved <= total.saturating_mul(MOVED_TIMES_MAX) => {
                         piece = (piece * 2).min(PIECE_BYTES_MAX);
                         patience.renew();
+                        Ok(kept)
                     }
+                    // A relay that takes and forgets is no reason to send for ever.
+                    Ok(_) => Err(Trouble::Passing("the relay took a piece and does not have it".to_owned())),
+                    failed => failed,
                 }
-                answered
             }
         };
         match answered {
@@ -155,7 +159,7 @@ pub(crate) async fn down(wire: &impl Wire, folder: &Folder, errand: &Errand, mov
             Err(error) => return spoiled(folder, errand, error),
         };
         let mut wrong = None;
-        let before = moved;
+        let before = part.right();
         let answered = {
             let (part, wrong, moved) = (&mut part, &mut wrong, &mut moved);
             let mut sink = move |bytes: &[u8]| {
@@ -174,7 +178,7 @@ pub(crate) async fn down(wire: &impl Wire, folder: &Folder, errand: &Errand, mov
         if let Some(error) = wrong {
             return spoiled(folder, errand, error);
         }
-        if moved > before {
+        if part.right() > before {
             patience.renew();
         }
         match answered {

@@ -7,6 +7,7 @@
 //! Not here: where bytes come from (`carry.rs`, `wire.rs`).
 
 use super::folder::Folder;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -106,6 +107,11 @@ impl Part {
     /// **Bytes** that are here, of how many.
     pub(crate) fn progress(&self) -> (u64, u64) {
         (self.len, self.layout.sealed())
+    }
+
+    /// A number that rises when something came that is of use: bytes at the end, and chunks that had been wrong.
+    pub(crate) fn right(&self) -> (u64, Reverse<usize>) {
+        (self.len, Reverse(self.bad.len()))
     }
 
     /// What is to be asked for next; `None` = everything is here. Bytes of it are to be given to [`Part::take`] from its

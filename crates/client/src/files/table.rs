@@ -6,6 +6,7 @@
 use super::folder::Folder;
 use super::{FileRow, FileSettings, FileState};
 use crate::{Error, Node};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, File, Image, MessageRef};
 use tombolo_model::{BlobId, ConversationId, DeviceId, Hlc, Op, OpId, extension};
@@ -222,10 +223,11 @@ impl Node {
         if state.is_none_or(|(state, _)| state != State::Delivered) {
             return Ok(false);
         }
-        if !looks.contains_key(&row.conversation) {
-            looks.insert(row.conversation, Look::at(self.log(), &row.conversation)?);
-        }
-        let Some(Some(look)) = looks.get(&row.conversation) else { return Ok(false) };
+        let look = match looks.entry(row.conversation) {
+            Entry::Occupied(look) => look.into_mut(),
+            Entry::Vacant(none) => none.insert(Look::at(self.log(), &row.conversation)?),
+        };
+        let Some(look) = look else { return Ok(false) };
         let Some(message) = look.message(&MessageRef { hlc: row.hlc, id: row.message })? else { return Ok(true) };
         Ok(look.facets(&message)?.deleted.is_none())
     }

@@ -38,6 +38,8 @@ struct State {
     requests: usize,
     /// A code with which every piece is refused.
     refuses: Option<&'static str>,
+    /// Every so many pieces everything is gone again; 0 = never.
+    forgets: usize,
     /// What the relay says that the blob's length is.
     says_total: Option<u64>,
 }
@@ -85,6 +87,9 @@ impl Wire for Fake {
                 return refused("offset", Some(state.kept.len() as u64));
             }
             state.kept.extend_from_slice(&piece);
+            if state.forgets > 0 && state.requests % state.forgets == 0 {
+                state.kept.clear();
+            }
             state.whole = state.kept.len() as u64 == total;
             if state.whole && *blake3::hash(&state.kept).as_bytes() != id.0 {
                 (state.kept, state.whole) = (Vec::new(), false);
@@ -293,6 +298,14 @@ fn a_link_that_never_lasts_is_left_for_later_and_bounded() {
     let wire = Fake { state: Mutex::new(State { always: Some(0), ..State::default() }) };
     assert!(matches!(run(carry::up(&wire, &home.folder, &home.errand, QUIET)), Ended::Later(_)));
     assert_eq!(wire.state().requests, 5);
+    // One that takes pieces and forgets them, always or now and then.
+    for forgets in 1..5 {
+        let wire = Fake { state: Mutex::new(State { forgets, ..State::default() }) };
+        let home = Home::new(60 * CHUNK);
+        let ended = run(carry::up(&wire, &home.folder, &home.errand, QUIET));
+        assert!(matches!(ended, Ended::Later(_)) || (forgets > 2 && wire.state().whole), "{forgets} {ended:?}");
+        assert!(wire.state().moved < 6 * 60 * CHUNK, "{forgets}");
+    }
     for code in ["quota", "too-large", "stranger", "offset", "busy", "something-new"] {
         let wire = Fake { state: Mutex::new(State { refuses: Some(code), ..State::default() }) };
         assert!(matches!(run(carry::up(&wire, &home.folder, &home.errand, QUIET)), Ended::Later(_)), "{code}");
