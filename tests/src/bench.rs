@@ -8,12 +8,13 @@
 //! taken turn by turn.
 //!
 //! Read next: [`corpus`], then [`writing`] (send, ingest), [`wire`] (wire, reconnect), [`opening`], [`differences`]
-//! (with [`memory`]), [`network`] (heal, live), [`reading`]
-//! (receipts, crowd), [`homes`] (profiles with a history), [`baseline`].
+//! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`homes`] (profiles with a
+//! history), [`baseline`].
 
 pub mod baseline;
 pub mod corpus;
 pub mod differences;
+pub mod files;
 pub mod homes;
 pub mod memory;
 pub mod network;
@@ -81,8 +82,8 @@ impl Row {
 }
 
 /// All rows, in the order in which they run.
-pub const NAMES: [&str; 10] =
-    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd"];
+pub const NAMES: [&str; 11] =
+    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file"];
 
 /// Runs the named rows, or all, and hands each row out as it is known.
 ///
@@ -103,6 +104,7 @@ pub fn run(names: &[String], scale: &Scale, mut each: impl FnMut(Row)) -> Measur
             "heal" => network::heal(scale)?.into_iter().for_each(&mut each),
             "receipts" => reading::receipts(scale)?.into_iter().for_each(&mut each),
             "crowd" => reading::crowd(scale)?.into_iter().for_each(&mut each),
+            "file" => each(files::file(scale)?),
             _ => each(network::live(scale)?),
         }
     }

@@ -3,6 +3,7 @@
 
 mod binaries;
 mod canary;
+mod files;
 mod first_path;
 mod fuzz;
 mod golden;

@@ -8,6 +8,7 @@ mod talk;
 pub(crate) use reading::{Reading, Tell};
 pub(crate) use talk::Talk;
 
+use crate::size;
 use crate::span::{self, Span};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -99,7 +100,7 @@ pub(crate) enum Command {
         #[arg(value_name = "C")]
         conversation: String,
         /// The text, or - to read standard input, a line a message. `@Name` calls upon somebody
-        #[arg(required = true)]
+        #[arg(required_unless_present = "file")]
         text: Vec<String>,
         /// Answer this message
         #[arg(long, value_name = "MESSAGE")]
@@ -107,6 +108,46 @@ pub(crate) enum Command {
         /// Quote this message (several times for several)
         #[arg(long, value_name = "MESSAGE")]
         quote: Vec<String>,
+        /// A file to go with it; can be given several times
+        #[arg(long, value_name = "PATH")]
+        file: Vec<PathBuf>,
+    },
+    /// List files and where they are; or say how large they may be
+    Files {
+        /// Only those of this conversation
+        #[arg(value_name = "C")]
+        conversation: Option<String>,
+        /// Up to this size files come by themselves, such as 16M; 0 = none does
+        #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "conversation")]
+        automatic: Option<u64>,
+        /// How much of what came by itself may be here in all
+        #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "conversation")]
+        automatic_total: Option<u64>,
+        /// The largest file that may be attached
+        #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "conversation")]
+        largest: Option<u64>,
+    },
+    /// Ask for a file, whatever its size
+    Fetch {
+        /// The message that carries it: its id, or a beginning of it that no other has
+        message: String,
+        /// Which of its files
+        #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        n: u32,
+    },
+    /// Put a file where you want it
+    Save {
+        /// The message that carries it: its id, or a beginning of it that no other has
+        message: String,
+        /// Which of its files
+        #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        n: u32,
+        /// A folder, or the name of the file to make
+        #[arg(long, value_name = "PATH")]
+        to: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Read: oldest first, newest last
     Messages {
@@ -230,6 +271,18 @@ pub(crate) enum Has {
     File,
 }
 
+impl Command {
+    /// Reads paths as seen from another folder: that of the process that the command was typed into.
+    #[cfg(unix)]
+    pub(crate) fn seen_from(&mut self, folder: &std::path::Path) {
+        match self {
+            Self::Send { file, .. } => file.iter_mut().for_each(|path| *path = folder.join(&*path)),
+            Self::Save { to, .. } => *to = folder.join(&*to),
+            _ => {}
+        }
+    }
+}
+
 impl Global {
     /// The place for secrets: the flag, else what the environment says.
     ///
@@ -304,6 +357,14 @@ mod tests {
             &["list"],
             &["messages", "C", "--limit", "5", "--before", "x"],
             &["sync", "--relay", "ws://127.0.0.1:1", "--peer", "127.0.0.1:1", "--once"],
+            &["send", "C", "--file", "a", "--file", "b"],
+            &["send", "C", "look", "--file", "a"],
+            &["files"],
+            &["files", "C"],
+            &["files", "--automatic", "16M", "--automatic-total", "2G", "--largest", "1G"],
+            &["fetch", "ab", "2"],
+            &["save", "ab", "--to", "here"],
+            &["save", "ab", "2", "--to", "here", "--overwrite"],
             &["watch"],
             &["watch", "C"],
             &["listen", "--addr", "127.0.0.1:0"],
@@ -342,6 +403,9 @@ mod tests {
             &["receipts"],
             &["receipts", "ab", "--tell", "no"],
             &["unread", "C"],
+            &["save", "ab"],
+            &["fetch", "ab", "0"],
+            &["files", "--automatic", "much"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

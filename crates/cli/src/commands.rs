@@ -2,6 +2,7 @@
 //!
 //! Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
 
+mod files;
 mod reading;
 mod search;
 mod talk;
@@ -61,14 +62,24 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
             let found = door.conversations().await?;
             out.rows(found.iter().map(rows::Listed::from), |style| show::list(&found, style))
         }
-        Command::Send { conversation, text, answer, quote } => {
+        Command::Send { conversation, text, answer, quote, file } => {
             let conversation = choose(door, &conversation).await?;
-            if text == ["-"] {
+            if text == ["-"] && file.is_empty() {
                 send_lines(door, conversation, out).await
             } else {
-                post(door, conversation, text.join(" "), answer, quote, out).await
+                post(door, conversation, text.join(" "), (answer, quote, file), out).await
             }
         }
+        Command::Files { conversation, automatic, automatic_total, largest } => {
+            let limits = (automatic, automatic_total, largest);
+            if limits != (None, None, None) {
+                return files::limits(door, limits, out).await;
+            }
+            let conversation = choose_maybe(door, conversation.as_deref()).await?;
+            files::list(door, conversation, out).await
+        }
+        Command::Fetch { message, n } => files::fetch(door, &message, n, out).await,
+        Command::Save { message, n, to, overwrite } => files::save(door, (&message, n), &to, overwrite, out).await,
         Command::Messages { conversation, limit, before, ids, keep_unread } => {
             let conversation = choose(door, &conversation).await?;
             let limit = limit as usize;
@@ -208,8 +219,7 @@ async fn post(
     door: &Door,
     conversation: ConversationId,
     text: String,
-    answer: Option<String>,
-    quote: Vec<String>,
+    (answer, quote, file): (Option<String>, Vec<String>, Vec<std::path::PathBuf>),
     out: &Out,
 ) -> Result<(), Failure> {
     let mut post = door::Post::default();
@@ -229,6 +239,9 @@ async fn post(
         post.mentions = called.collect();
     }
     post.text = text;
+    if !file.is_empty() {
+        return files::attach(door, conversation, post, file, out).await;
+    }
     let sent = [door.client().post(conversation, post).await?];
     out.rows(sent.iter().map(rows::SentRow::from), |_| sent.iter().map(|sent| sent.id.to_string()).collect())
 }

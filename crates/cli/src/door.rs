@@ -10,9 +10,9 @@ use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
 pub(crate) use tombolo_client::{
-    AccountId, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, Finding,
-    InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post, Progress, Receipt, SearchHit,
-    SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow, VersionRow,
+    AccountId, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, FileRow,
+    FileSettings, FileState, Finding, InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post,
+    Progress, Receipt, SearchHit, SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow, VersionRow,
 };
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod rows;
 #[cfg(unix)]
 mod share;
 mod show;
+mod size;
 mod span;
 mod text;
 mod zone;

@@ -14,7 +14,10 @@
 //! | `show`, `edit`, `undo`, `react`, `pin`, `pins`, `thread`, `mentions` | as `messages` |
 //! | `outbox` | as `messages`, and `conversation`, `replicas`, `failed` |
 //! | `history`, `conflicts`, `topic`, `notes`, `draft`, `timer`, `block` | see `commands/talk.rs` |
-//! | `sync` | `ops_in`, `ops_out`, `bytes_in`, `bytes_out`, `round_trips`, `proven`, `found_by` (`cursor`, `heights`, `sketch`, `ranges`) |
+//! | `sync` | `ops_in`, `ops_out`, `bytes_in`, `bytes_out`, `round_trips`, `proven`, `found_by` (`cursor`, `heights`, `sketch`, `ranges`), `files_in`, `files_out` |
+//! | `files`, `fetch` | `message`, `n`, `conversation`, `name`, `media`, `bytes`, `width`, `height`, `thumbnail_bytes`, `blob`, `author`, `own`, `time`, `state` (`local`, `here`, `coming`, `wanted`, `elsewhere`, `failed`), `come_bytes`, `why`, `relays`, a file |
+//! | `files` with a limit | `largest_bytes`, `automatic_bytes`, `automatic_total_bytes` |
+//! | `save` | `saved`: where it is |
 //! | `watch` | `event`, and what belongs to it: see [`Happening`] |
 //! | `listen` | `listening`: HOST:PORT |
 //! | `digest` | `conversation`, `digest` (64 hex digits), `ops` |
@@ -147,6 +150,8 @@ pub(crate) struct Synced {
     pub(crate) round_trips: u64,
     pub(crate) proven: bool,
     pub(crate) found_by: FoundBy,
+    pub(crate) files_in: u64,
+    pub(crate) files_out: u64,
 }
 
 /// A line of `watch`.
@@ -335,6 +340,8 @@ impl From<&SyncReport> for Synced {
                 sketch: found.sketch,
                 ranges: found.ranges,
             },
+            files_in: report.files_in,
+            files_out: report.files_out,
         }
     }
 }

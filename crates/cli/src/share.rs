@@ -2,7 +2,7 @@
 //!
 //! The holder listens on a Unix socket in the home (a folder that only its owner may enter). A command sends its
 //! arguments as one line of JSON and gets back what it would have printed and how it ended. Commands that read standard
-//! input or files of the caller, or that hold the profile themselves, are not passed on.
+//! input or files of messages, or that hold the profile themselves, are not passed on.
 //!
 //! Not here: what commands do (`commands.rs`), the lock (the client).
 
@@ -23,6 +23,9 @@ const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 #[derive(Serialize, Deserialize)]
 struct Request {
     args: Vec<String>,
+    /// The folder that paths are seen from.
+    #[serde(default)]
+    folder: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +44,8 @@ fn socket(home: &Path) -> PathBuf {
 /// Whether a command can run in another process than the one that it was typed into.
 fn passes(command: &Command) -> bool {
     match command {
-        Command::Send { text, .. } => text != &["-"],
+        Command::Send { text, file, .. } => text != &["-"] || !file.is_empty(),
+        Command::Files { .. } | Command::Fetch { .. } | Command::Save { .. } => true,
         Command::Invite { .. } | Command::Invites { .. } | Command::Accept { .. } | Command::New { .. } => true,
         Command::List | Command::Messages { .. } | Command::Digest { .. } | Command::Export { .. } => true,
         Command::Sync { .. } | Command::Retry | Command::Search(_) | Command::Members { .. } => true,
@@ -62,7 +66,8 @@ pub(crate) async fn pass_on(cli: &Cli, out: &Out) -> Option<Result<(), Failure>>
     if cli.global.json && !args.iter().any(|arg| arg == "--json") {
         args.push("--json".into());
     }
-    Some(ask(stream, Request { args }, out).await)
+    let folder = std::env::current_dir().ok()?;
+    Some(ask(stream, Request { args, folder }, out).await)
 }
 
 async fn ask(mut stream: UnixStream, request: Request, out: &Out) -> Result<(), Failure> {
@@ -127,7 +132,10 @@ async fn answer(door: Door, stream: UnixStream) {
     let Ok(request) = serde_json::from_str::<Request>(&line) else { return };
     let out = Out::buffered(request.args.iter().any(|arg| arg == "--json"));
     let result = match Cli::try_parse_from(&request.args) {
-        Ok(cli) if passes(&cli.command) => crate::commands::with(&door, cli.command, &out).await,
+        Ok(mut cli) if passes(&cli.command) => {
+            cli.command.seen_from(&request.folder);
+            crate::commands::with(&door, cli.command, &out).await
+        }
         Ok(_) => Err(Failure::Usage("this command cannot be passed on".into())),
         Err(error) => Err(Failure::Usage(error.to_string())),
     };

@@ -290,6 +290,9 @@ pub(crate) fn sync(report: &SyncReport, style: &Style) -> Vec<String> {
         grouped(report.bytes_out),
         counted(report.round_trips, "round trip", "round trips"),
     ));
+    if report.files_in + report.files_out > 0 {
+        lines.push(format!("{} came, {} went.", counted(report.files_in, "file", "files"), grouped(report.files_out)));
+    }
     let found = &report.found_by;
     let tools =
         [("cursor", found.cursor), ("heights", found.heights), ("sketch", found.sketch), ("ranges", found.ranges)];

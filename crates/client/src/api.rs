@@ -216,14 +216,18 @@ pub struct SyncReport {
     pub notes: Vec<String>,
     /// Conversations whose joining waits for somebody.
     pub asked: Vec<ConversationId>,
+    /// Files whose bytes came whole; theirs are among `bytes_in`.
+    pub files_in: u64,
+    /// Files whose bytes are whole on a relay now; theirs are among `bytes_out`.
+    pub files_out: u64,
 }
 
 /// How far a sync is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// With whom.
+    /// With whom; or the name of the file that is on its way, as it may be shown.
     pub with: String,
-    /// Ops that came and went so far.
+    /// Ops that came and went so far; of a file, **bytes**.
     pub ops: u64,
     /// About how many there will be; 0 = not known.
     pub expected: u64,

@@ -8,6 +8,7 @@ use crate::api::{
     ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, SearchHit, SearchQuery, Sent, Standing,
     SyncReport,
 };
+use crate::files::Folder;
 use crate::key_store::KeyStoreKind;
 use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
@@ -48,8 +49,10 @@ pub struct Created {
 /// A handle to an open profile.
 #[derive(Clone, Debug)]
 pub struct Client {
-    actor: Actor,
-    tls: Arc<Tls>,
+    pub(crate) actor: Actor,
+    pub(crate) tls: Arc<Tls>,
+    /// Sealed files.
+    pub(crate) folder: Folder,
     account: AccountId,
     device: DeviceId,
 }
@@ -78,6 +81,7 @@ impl Client {
         let (account, device) = (profile.identity.account.id(), profile.identity.device.id());
         let database = profile.database();
         let path = database.clone();
+        let folder = Folder::beside(&database);
         let open = move || {
             let Profile { identity, continue_logs, lock, .. } = profile;
             let mut node = crate::Node::open(Open::new(path, 0), identity, continue_logs, Box::new(SystemEntropy))?;
@@ -88,7 +92,7 @@ impl Client {
             node.tick(now)?;
             Ok(node)
         };
-        Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), account, device })
+        Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), folder, account, device })
     }
 
     /// Closes the store in order. Without it the next start begins new logs, which costs a few bytes and nothing else.
@@ -268,7 +272,7 @@ impl Client {
         options: &SyncOptions,
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<SyncReport, Error> {
-        sync::sync(&self.actor, options, &self.tls, &progress).await
+        sync::sync(&self.actor, Some(&self.folder), options, &self.tls, &progress).await
     }
 
     /// Stays connected with the relays of this device and its conversations (and those named), again and again with
@@ -277,7 +281,7 @@ impl Client {
     /// # Errors
     /// `address`; those of the store.
     pub async fn watch(&self, options: &SyncOptions) -> Result<Events, Error> {
-        watch::watch(&self.actor, options, Arc::clone(&self.tls)).await
+        watch::watch(&self.actor, &self.folder, options, Arc::clone(&self.tls)).await
     }
 
     /// Finds messages, newest first; what has come so far is in the index when this returns.

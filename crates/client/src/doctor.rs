@@ -38,7 +38,7 @@ pub(crate) async fn doctor(actor: &Actor, repair: bool, tls: &Tls, progress: imp
     if dropped > 0 {
         // What peers were told about this store no longer holds: they must compare, not trust cursors.
         let options = SyncOptions { once: true, ..SyncOptions::default() };
-        let report = sync::sync(actor, &options, tls, &|_: api::Progress| {}).await;
+        let report = sync::sync(actor, None, &options, tls, &|_: api::Progress| {}).await;
         fetched = Some(match report {
             Ok(report) => Finding {
                 check: "fetch".into(),

@@ -4,7 +4,7 @@
 //! runtime. Everything returned as done is on the disk. Not here: how anything looks.
 //!
 //! Read in this order: [`api`] (what comes out), [`Client`], [`node`] (a device without threads; what the simulated
-//! world runs), `actor`, `sync`, `watch`.
+//! world runs), `actor`, `sync`, `watch`, `files`.
 
 mod actor;
 pub mod api;
@@ -12,6 +12,7 @@ mod client;
 mod doctor;
 mod entropy;
 mod error;
+mod files;
 mod import;
 pub mod key_store;
 mod link;
@@ -33,6 +34,7 @@ pub use api::{
 pub use client::{Client, Config, Created};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::Error;
+pub use files::{FileRow, FileSettings, FileState, suggestion};
 pub use node::{Identity, Node};
 pub use sync::SyncOptions;
 pub use timeline::Timeline;

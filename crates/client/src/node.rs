@@ -133,6 +133,11 @@ impl Node {
         self.replica.log()
     }
 
+    /// What opens bodies.
+    pub(crate) fn opener(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Who this device is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
@@ -417,7 +422,7 @@ impl Node {
         Ok(written.iter().map(|op| self.sent(op, now)).collect())
     }
 
-    fn sent(&self, op: &Written, now: Now) -> Sent {
+    pub(crate) fn sent(&self, op: &Written, now: Now) -> Sent {
         let token = WriteToken {
             time_ms: now.wall_ms,
             hlc: op.hlc,

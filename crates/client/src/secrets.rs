@@ -15,11 +15,11 @@ use tombolo_seal::{ConversationSecret, SealError, Sealer as _, SecretSealer, Sto
 use tombolo_store::{Opener, Views};
 
 /// Tables of the client itself.
-pub(crate) const COMPONENT: Component = Component {
-    name: "client",
-    steps: &[Step {
-        why: "secrets of conversations, wrapped with the storage key; relays that were met, by address",
-        sql: "CREATE TABLE secret (
+pub(crate) const COMPONENT: Component = Component { name: "client", steps: &[FIRST, crate::files::STEP] };
+
+const FIRST: Step = Step {
+    why: "secrets of conversations, wrapped with the storage key; relays that were met, by address",
+    sql: "CREATE TABLE secret (
                   conversation BLOB NOT NULL PRIMARY KEY,
                   wrapped BLOB NOT NULL -- nonce and sealed 32 bytes
               ) STRICT, WITHOUT ROWID;
@@ -28,7 +28,6 @@ pub(crate) const COMPONENT: Component = Component {
                   key BLOB NOT NULL, -- the key that answered there first, or that a signed move names
                   moved_at_ms INTEGER NOT NULL DEFAULT 0
               ) STRICT, WITHOUT ROWID;",
-    }],
 };
 
 /// Opens and seals bodies for every conversation whose secret is known.

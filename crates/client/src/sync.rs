@@ -3,6 +3,7 @@
 
 use crate::actor::Actor;
 use crate::api::{Progress, SyncReport};
+use crate::files::{Folder, Work};
 use crate::transport::{noise, tls::Tls, ws};
 use crate::{Error, link};
 use std::time::{Duration, Instant};
@@ -218,9 +219,10 @@ pub(crate) async fn leave(actor: &Actor, conn: ConnId) -> Result<(), Error> {
     actor.call(move |node, now| node.replica().leave(conn, now)).await
 }
 
-/// Exchanges with all targets.
+/// Exchanges with all targets; with a folder, files follow.
 pub(crate) async fn sync(
     actor: &Actor,
+    folder: Option<&Folder>,
     options: &SyncOptions,
     tls: &Tls,
     progress: &(dyn Fn(Progress) + Send + Sync),
@@ -238,6 +240,7 @@ pub(crate) async fn sync(
         report.notes.clear();
         report.asked.clear();
         let mut failures = Vec::new();
+        let mut away = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             match patiently(actor, target, tls, options, progress).await {
                 Ok(outcome) => {
@@ -251,6 +254,7 @@ pub(crate) async fn sync(
                     proven = false;
                     report.notes.push(format!("{}: {error}", target.name()));
                     failures.push(error);
+                    away.push(index);
                 }
             }
         }
@@ -262,10 +266,39 @@ pub(crate) async fn sync(
         }
         passes += 1;
         if brought == 0 || passes >= PASSES_MAX {
-            break;
+            if let Some(folder) = folder {
+                let reached = targets.iter().enumerate().filter(|(index, _)| !away.contains(index));
+                let reached: Vec<&Target> = reached.map(|(_, target)| target).collect();
+                carry(actor, folder, &reached, tls, progress, &mut report).await?;
+            }
+            return Ok(report);
         }
     }
-    Ok(report)
+}
+
+/// Files follow the words: what is to go up or to come down, relay by relay.
+async fn carry(
+    actor: &Actor,
+    folder: &Folder,
+    reached: &[&Target],
+    tls: &Tls,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+    report: &mut SyncReport,
+) -> Result<(), Error> {
+    for target in reached {
+        let Target::Relay { url, key, all } = target else { continue };
+        let met = url.clone();
+        let met = actor.call(move |node, _| node.met_relay(&met)).await??;
+        let Some(key) = key.or(met) else { continue };
+        let work = Work { actor, folder, url, progress };
+        let carried = work.exchange(key, *all, tls).await?;
+        report.files_out += carried.up;
+        report.files_in += carried.down;
+        report.bytes_out += carried.bytes_up;
+        report.bytes_in += carried.bytes_down;
+        report.notes.extend(carried.notes);
+    }
+    Ok(())
 }
 
 async fn patiently(

@@ -2,6 +2,7 @@
 
 use crate::actor::{Actor, Happened, Happening, Watching};
 use crate::api::{Event, Message};
+use crate::files::{Folder, Work};
 use crate::sync::{self, SKEW_MS, SyncOptions, Target, refused};
 use crate::transport::discover::{Discovery, Sighting, Tag};
 use crate::transport::tls::Tls;
@@ -20,6 +21,10 @@ use tombolo_replica::{Event as Inner, Link, Scope, Tools};
 const BACK_OFF_MS: u64 = 500;
 /// Longest **milliseconds** between attempts.
 const BACK_OFF_MS_MAX: u64 = 30_000;
+/// After something has happened, files are looked at this much later.
+const FILES_EVERY: Duration = Duration::from_millis(300);
+/// And at most so much later, while something stands in the way.
+const FILES_EVERY_MAX: Duration = Duration::from_secs(15);
 /// Words about connections that a reader may lag behind before they wait.
 const EVENTS: usize = 1024;
 
@@ -85,11 +90,20 @@ impl Events {
     }
 }
 
-pub(crate) async fn watch(actor: &Actor, options: &SyncOptions, tls: Arc<Tls>) -> Result<Events, Error> {
+pub(crate) async fn watch(
+    actor: &Actor,
+    folder: &Folder,
+    options: &SyncOptions,
+    tls: Arc<Tls>,
+) -> Result<Events, Error> {
     let (out, links) = mpsc::channel(EVENTS);
     let targets = sync::targets(actor, options).await?;
     let (happened, watching) = actor.watch();
     for target in targets {
+        if let Target::Relay { url, key, all } = &target {
+            let relay = (url.clone(), *key, *all);
+            tokio::spawn(files(actor.clone(), folder.clone(), relay, Arc::clone(&tls), out.clone()));
+        }
         tokio::spawn(stay(actor.clone(), target, Arc::clone(&tls), out.clone()));
     }
     tokio::spawn(nearby(actor.clone(), tls, out));
@@ -128,6 +142,56 @@ async fn stay(actor: Actor, target: Target, tls: Arc<Tls>, out: mpsc::Sender<Eve
             () = out.closed() => return,
         }
         wait_ms = (wait_ms * 2).min(BACK_OFF_MS_MAX);
+    }
+}
+
+/// Carries files to a relay and from it, whenever something has happened, until nobody listens any more.
+async fn files(
+    actor: Actor,
+    folder: Folder,
+    (url, key, all): (String, Option<DeviceId>, bool),
+    tls: Arc<Tls>,
+    out: mpsc::Sender<Event>,
+) {
+    let mut changes = actor.changes();
+    let silent = |_: crate::api::Progress| {};
+    let mut said = BTreeSet::new();
+    let mut wait = FILES_EVERY;
+    loop {
+        let met = url.clone();
+        let met = actor.call(move |node, _| node.met_relay(&met)).await.ok().and_then(Result::ok).flatten();
+        if let Some(key) = key.or(met) {
+            let work = Work { actor: &actor, folder: &folder, url: &url, progress: &silent };
+            let carried = tokio::select! {
+                carried = work.exchange(key, all, &tls) => carried.unwrap_or_default(),
+                () = out.closed() => return,
+            };
+            let mut words = Vec::new();
+            if carried.up > 0 {
+                words.push(("file-sent", format!("{} files are on {url} now", carried.up)));
+            }
+            if carried.down > 0 {
+                words.push(("file-here", format!("{} files came", carried.down)));
+            }
+            // A file whose sender is still at it is asked for again, ever more slowly.
+            wait = if carried.notes.is_empty() { FILES_EVERY } else { (wait * 2).min(FILES_EVERY_MAX) };
+            // What stands in the way is said once, not with every attempt.
+            let new = carried.notes.into_iter().filter(|note| said.insert(note.clone()));
+            words.extend(new.map(|note| ("file-later", note)));
+            for (code, words) in words {
+                let _ = out.send(Event::Notice { code, words }).await;
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = out.closed() => return,
+        }
+        // A burst is looked at once.
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = out.closed() => return,
+        }
+        changes.mark_unchanged();
     }
 }
 

@@ -176,13 +176,20 @@ fn read<'b, T: Decode<'b, ()>>(
 /// of magnitude and a little more.
 #[must_use]
 pub fn padme(len: usize) -> usize {
+    // A length that fits memory grows by an eighth at most.
+    usize::try_from(padme_long(len as u64)).unwrap_or(len)
+}
+
+/// The same for files, which need not fit memory. `len` is at most [`crate::limit::FILE_BYTES_MAX`].
+#[must_use]
+pub fn padme_long(len: u64) -> u64 {
     if len < 2 {
         return len;
     }
     let exponent = len.ilog2();
     let significant = exponent.ilog2().saturating_add(1);
-    let mask = (1usize << exponent.saturating_sub(significant)) - 1;
-    (len + mask) & !mask
+    let mask = (1u64 << exponent.saturating_sub(significant)) - 1;
+    len.saturating_add(mask) & !mask
 }
 
 fn pad(mut plain: Vec<u8>) -> Vec<u8> {

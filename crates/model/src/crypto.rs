@@ -30,3 +30,5 @@ pub const DOMAIN_ACK: &str = "tombolo 1 ack";
 pub const DOMAIN_MOVED: &str = "tombolo 1 moved";
 /// Domain of a register; the message is its name, version and payload.
 pub const DOMAIN_REGISTER: &str = "tombolo 1 register";
+/// Domain of a request about a blob; the message is [`crate::blob::Request::signed_bytes`].
+pub const DOMAIN_BLOB: &str = "tombolo 1 blob";

@@ -145,6 +145,11 @@ id! {
     LogId, 8
 }
 
+id! {
+    /// The sealed bytes of a file: BLAKE3 of them. Its address on relays and in a device's folder.
+    BlobId, 32
+}
+
 impl OpId {
     /// The conversation that this op founds if it is a genesis op.
     #[must_use]

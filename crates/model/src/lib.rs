@@ -11,16 +11,18 @@
 //! use std::time::Instant;
 //! ```
 //!
-//! Read in this order: [`id`], [`hlc`], [`op`], [`sound`], [`control`], [`content`], [`frontier`], [`digest`], [`seen`],
-//! [`reading`], [`register`].
+//! Read in this order: [`id`], [`hlc`], [`op`], [`sound`], [`control`], [`content`], [`extension`], [`blob`],
+//! [`frontier`], [`digest`], [`seen`], [`reading`], [`register`].
 #![no_std]
 extern crate alloc;
 
+pub mod blob;
 pub mod codec;
 pub mod content;
 pub mod control;
 pub mod crypto;
 pub mod digest;
+pub mod extension;
 pub mod frontier;
 pub mod hlc;
 pub mod id;
@@ -36,7 +38,7 @@ pub use control::{Control, RelayAddress};
 pub use digest::{Chain, Fingerprint, Held, Key, Proof, Sum};
 pub use frontier::Frontier;
 pub use hlc::Hlc;
-pub use id::{AccountId, ConversationId, DeviceId, LogId, OpId};
+pub use id::{AccountId, BlobId, ConversationId, DeviceId, LogId, OpId};
 pub use op::{BodyHash, Class, Header, Op, Signature};
 pub use register::Register;
 pub use seen::Seen;

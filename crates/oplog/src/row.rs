@@ -124,6 +124,22 @@ fn decode_rest(bytes: &[u8], header: &mut Header) -> Result<(), Malformed> {
     reader.finish()
 }
 
+/// Only the extension of what [`encode_rest`] wrote.
+pub(crate) fn extension(rest: &[u8]) -> Result<Vec<u8>, LogError> {
+    let read = || -> Result<Vec<u8>, Malformed> {
+        let mut reader = codec::Reader::new(rest);
+        reader.take(2)?;
+        reader.varint()?;
+        reader.varint()?;
+        for (max, what) in [(PARENTS_MAX, "parents"), (ERASES_MAX, "erases")] {
+            let count = reader.count(max, what)?;
+            reader.take(count * OpId::LEN)?;
+        }
+        Ok(reader.bytes(EXTENSION_BYTES_MAX, "extension")?.to_vec())
+    };
+    read().map_err(|_| LogError::damaged("the header of an op"))
+}
+
 /// **Bytes** of a head in the row of its conversation: id, then clock reading.
 const HEAD_BYTES: usize = OpId::LEN + 8;
 

@@ -11,7 +11,7 @@ use crate::meters::Meters;
 use futures_util::task::AtomicWaker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tombolo_model::DeviceId;
@@ -56,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) unread_bytes: AtomicUsize,
     /// What TLS can vouch for beneath the session.
     pub(crate) binding: OnceLock<Vec<u8>>,
+    /// Changes whenever bytes of a blob move.
+    touches: AtomicU64,
 }
 
 impl Guest {
@@ -71,6 +73,16 @@ impl Guest {
 
     pub(crate) fn is_authenticated(&self) -> bool {
         self.authenticated.load(Ordering::Acquire)
+    }
+
+    /// Something moved on the connection.
+    pub(crate) fn touch(&self) {
+        self.touches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something has moved.
+    pub(crate) fn touched(&self) -> u64 {
+        self.touches.load(Ordering::Relaxed)
     }
 
     /// Charges a frame; returns how long to wait before reading on, and whose rate says so.
@@ -166,6 +178,7 @@ impl Admission {
             farewell: AtomicBool::new(false),
             unread_bytes: AtomicUsize::new(0),
             binding: OnceLock::new(),
+            touches: AtomicU64::new(0),
         });
         tables.guests.insert(number, Arc::clone(&guest));
         tables.by_peer.insert(peer, number);

@@ -8,7 +8,7 @@ use crate::RelayError;
 use serde::Deserialize;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
-use tombolo_model::limit::ADDRESS_BYTES_MAX;
+use tombolo_model::limit::{ADDRESS_BYTES_MAX, FILE_BYTES_MAX};
 use tombolo_proto::limit::{FRAME_BYTES_MAX, OPENING_MS, WINDOW_BYTES};
 
 /// Everything that can be set.
@@ -92,6 +92,20 @@ pub struct Limits {
     pub inbox_bytes: usize,
     /// **Milliseconds** that one write to a connection may take.
     pub write_timeout_ms: u64,
+    /// **Bytes** of one blob: a sealed file.
+    pub blob_bytes: u64,
+    /// **Bytes** of blobs kept for one account.
+    pub account_blob_bytes: u64,
+    /// **Bytes** of blobs kept for everybody.
+    pub stored_blob_bytes: u64,
+    /// Unfinished uploads of one account.
+    pub account_uploads: u64,
+    /// Requests about blobs that are answered at once.
+    pub blob_transfers: usize,
+    /// **Seconds** after which a blob that nothing refers to, or an upload that nobody goes on with, is let go.
+    pub blob_unreferenced_s: u64,
+    /// **Days** after which every blob is let go; 0 = never.
+    pub blob_expire_days: u64,
 }
 
 /// Faults on purpose, for developers of clients.
@@ -125,6 +139,11 @@ const KIB: u64 = 1024;
 const MIB: u64 = KIB * 1024;
 const GIB: u64 = MIB * 1024;
 
+/// **Bytes** of the largest file with its padding and seals.
+const BLOB_BYTES_MAX: u64 = FILE_BYTES_MAX + FILE_BYTES_MAX / 8;
+/// **Seconds**: the message that refers to a blob must have time to come.
+const UNREFERENCED_S_MIN: u64 = 60;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -143,6 +162,13 @@ impl Default for Limits {
             queues_bytes: GIB as usize,
             inbox_bytes: 64 * MIB as usize,
             write_timeout_ms: 20_000,
+            blob_bytes: GIB,
+            account_blob_bytes: 8 * GIB,
+            stored_blob_bytes: 0,
+            account_uploads: 64,
+            blob_transfers: 64,
+            blob_unreferenced_s: 3 * 86_400,
+            blob_expire_days: 0,
         }
     }
 }
@@ -182,6 +208,7 @@ impl Config {
             ("connections", limits.connections),
             ("connections_per_address", limits.connections_per_address),
             ("half_open", limits.half_open),
+            ("blob_transfers", limits.blob_transfers),
         ] {
             if value == 0 {
                 return wrong(format!("`limits.{name}` must be at least 1"));
@@ -192,6 +219,14 @@ impl Config {
         }
         if limits.write_timeout_ms == 0 {
             return wrong("`limits.write_timeout_ms` must be at least 1".into());
+        }
+        if limits.blob_bytes > BLOB_BYTES_MAX {
+            return wrong(format!("`limits.blob_bytes` must be at most {BLOB_BYTES_MAX}: files are not larger"));
+        }
+        if limits.account_uploads == 0 || limits.blob_unreferenced_s < UNREFERENCED_S_MIN {
+            return wrong(format!(
+                "`limits.account_uploads` must be at least 1, `limits.blob_unreferenced_s` at least {UNREFERENCED_S_MIN}"
+            ));
         }
         // A reader that keeps to its credit must never look like a slow one.
         let window = WINDOW_BYTES as usize + 2 * FRAME_BYTES_MAX;
@@ -263,7 +298,7 @@ impl Config {
 }
 
 impl Limits {
-    fn named(&self) -> [(&'static str, u64); 15] {
+    fn named(&self) -> [(&'static str, u64); 22] {
         [
             ("connections", self.connections as u64),
             ("connections_per_address", self.connections_per_address as u64),
@@ -280,6 +315,13 @@ impl Limits {
             ("queues_bytes", self.queues_bytes as u64),
             ("inbox_bytes", self.inbox_bytes as u64),
             ("write_timeout_ms", self.write_timeout_ms),
+            ("blob_bytes", self.blob_bytes),
+            ("account_blob_bytes", self.account_blob_bytes),
+            ("stored_blob_bytes", self.stored_blob_bytes),
+            ("account_uploads", self.account_uploads),
+            ("blob_transfers", self.blob_transfers as u64),
+            ("blob_unreferenced_s", self.blob_unreferenced_s),
+            ("blob_expire_days", self.blob_expire_days),
         ]
     }
 }

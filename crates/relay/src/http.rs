@@ -7,9 +7,11 @@
 //! | `/ready` | 200 when something could just be written to the store, else 503 |
 //! | `/metrics` | Prometheus text, to whom the configuration says |
 //! | `/v1/info` | JSON: key, region, protocol versions |
+//! | `/v1/blobs/HASH` | sealed files: `blobs/web.rs` |
 //!
 //! Not here: frames (`socket.rs`), listening and TLS (`server.rs`).
 
+use crate::blobs;
 use crate::config::MetricsFor;
 use crate::guard::EXPORTER_LABEL;
 use crate::hub::Hub;
@@ -50,6 +52,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/info", get(info))
+        .route("/v1/blobs/{hash}", any(blobs::web::blob))
         .with_state(hub)
 }
 

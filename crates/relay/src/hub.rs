@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::admission::Admission;
+use crate::blobs::Depot;
 use crate::meters::Meters;
 use crate::owner::Input;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ pub(crate) struct Hub {
     pub(crate) inbox_room: Arc<Semaphore>,
     /// **Bytes** that wait to be sent, over all connections.
     pub(crate) queued_bytes: Arc<AtomicUsize>,
+    /// Blobs.
+    pub(crate) depot: Arc<Depot>,
+    /// Requests about blobs that may still be taken on.
+    pub(crate) transfers: Arc<Semaphore>,
     /// Nobody is let in any more.
     pub(crate) stopping: AtomicBool,
 }

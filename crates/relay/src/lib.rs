@@ -12,6 +12,8 @@
 //!                   socket  <-outbox--   frames, acknowledgements
 //! ```
 //!
+//! Files travel beside the log, over HTTP on the same listener: `blobs`.
+//!
 //! Everything that waits is bounded: connections (`admission`), rates (`bucket`), bytes on the way in (a semaphore) and
 //! out (`outbox`), bytes kept (`ledger`). Full means slower reading where that is fair, and a named reason otherwise.
 //! An error of the store ends the process: it is the only honest answer.
@@ -20,6 +22,7 @@
 //! `owner`, `socket`, `admission`, `guard`.
 
 mod admission;
+mod blobs;
 mod bucket;
 mod chance;
 pub mod config;

@@ -32,6 +32,12 @@ pub(crate) struct Meters {
     pub(crate) ops: Gauge,
     pub(crate) stored_bytes: Gauge,
     pub(crate) database_bytes: Gauge,
+    pub(crate) blobs: Gauge,
+    pub(crate) blob_bytes: Gauge,
+    pub(crate) blob_uploads: Gauge,
+    pub(crate) blob_pieces: Counter,
+    pub(crate) blob_bytes_in: Counter,
+    pub(crate) blob_bytes_out: Counter,
 }
 
 impl std::fmt::Debug for Meters {
@@ -61,6 +67,7 @@ impl Meters {
             (REFUSED, "Batches of which a conversation was not taken, by reason."),
             (CLOSED, "Sessions that ended, by fault code."),
             (TURNED_AWAY, "Connections closed before they authenticated, by limit."),
+            (BLOB_REFUSED, "Requests about blobs that were refused, by code."),
             (SLOWED, "Frames after which a sender was read more slowly, by whose rate."),
         ] {
             recorder.describe_counter(name.into(), None, what.into());
@@ -88,6 +95,12 @@ impl Meters {
             ops: gauge("tombolo_relay_ops", "Ops kept."),
             stored_bytes: gauge("tombolo_relay_stored_bytes", "Bytes counted against accounts."),
             database_bytes: gauge("tombolo_relay_database_bytes", "Size of the database file."),
+            blobs: gauge("tombolo_relay_blobs", "Whole blobs kept."),
+            blob_bytes: gauge("tombolo_relay_blob_bytes", "Bytes of whole blobs."),
+            blob_uploads: gauge("tombolo_relay_blob_uploads", "Uploads that are not finished."),
+            blob_pieces: counter("tombolo_relay_blob_pieces_total", "Pieces of blobs that are on disk."),
+            blob_bytes_in: counter("tombolo_relay_blob_bytes_in_total", "Bytes of blobs received."),
+            blob_bytes_out: counter("tombolo_relay_blob_bytes_out_total", "Bytes of blobs sent."),
             recorder,
         }
     }
@@ -132,6 +145,10 @@ impl Meters {
         self.labelled(SLOWED, "rate", whose).increment(1);
     }
 
+    pub(crate) fn blob_refused(&self, code: &'static str) {
+        self.labelled(BLOB_REFUSED, "code", code).increment(1);
+    }
+
     pub(crate) fn flushed(&self, took: Duration) {
         self.flush_seconds.record(took.as_secs_f64());
     }
@@ -151,6 +168,7 @@ const OPS_STORED: &str = "tombolo_relay_ops_stored_total";
 const REFUSED: &str = "tombolo_relay_refused_total";
 const CLOSED: &str = "tombolo_relay_sessions_closed_total";
 const TURNED_AWAY: &str = "tombolo_relay_turned_away_total";
+const BLOB_REFUSED: &str = "tombolo_relay_blob_refused_total";
 const SLOWED: &str = "tombolo_relay_slowed_total";
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Not here: sockets (`socket.rs`), what a frame means (`proto`), storing (`oplog`, through `replica`).
 
 use crate::admission::{Admission, Guest};
+use crate::blobs::Depot;
 use crate::config::Limits;
 use crate::ledger::{Ledger, Quota};
 use crate::meters::Meters;
@@ -79,6 +80,7 @@ pub(crate) struct Owner {
     saved: Instant,
     probed: Option<Instant>,
     counted: Option<Instant>,
+    depot: Arc<Depot>,
 }
 
 impl Owner {
@@ -88,6 +90,7 @@ impl Owner {
         limits: &Limits,
         admission: Arc<Admission>,
         meters: Arc<Meters>,
+        depot: Arc<Depot>,
     ) -> Result<Self, LogError> {
         let ledger = Ledger::open(&log, limits.account_bytes, limits.stored_bytes)?;
         let ledger = Rc::new(RefCell::new(ledger));
@@ -109,6 +112,7 @@ impl Owner {
             saved: began,
             probed: None,
             counted: None,
+            depot,
         })
     }
 
@@ -205,6 +209,7 @@ impl Owner {
         self.drain();
         if self.stored {
             self.meters.flushed(took);
+            self.depot.follow(self.replica.log())?;
         }
         self.ledger.borrow_mut().settle(self.replica.log())?;
         let now = self.now();
@@ -235,6 +240,7 @@ impl Owner {
         if self.saved.elapsed() >= SAVE_EVERY {
             self.saved = Instant::now();
             self.ledger.borrow_mut().save(self.replica.log_mut())?;
+            self.depot.sweep(now.wall_ms)?;
         }
         Ok(())
     }
@@ -349,6 +355,10 @@ impl Owner {
         self.meters.ops.set(counts.ops as f64);
         self.meters.database_bytes.set(counts.database_bytes as f64);
         self.meters.stored_bytes.set(self.ledger.borrow().total_bytes() as f64);
+        let sums = self.depot.sums()?;
+        self.meters.blobs.set(sums.blobs as f64);
+        self.meters.blob_bytes.set(sums.bytes as f64);
+        self.meters.blob_uploads.set(sums.parts as f64);
         self.counted = Some(Instant::now());
         Ok(())
     }

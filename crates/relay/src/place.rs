@@ -62,6 +62,10 @@ impl Place {
         self.folder.join("relay.db")
     }
 
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
     fn key_file(&self) -> PathBuf {
         self.folder.join("relay.key")
     }

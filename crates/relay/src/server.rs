@@ -3,6 +3,7 @@
 //! Everything here can run several times in one process, which is how tests use it.
 
 use crate::admission::Admission;
+use crate::blobs::Depot;
 use crate::config::Tls;
 use crate::guard::{Door, TlsDoor};
 use crate::hub::Hub;
@@ -14,7 +15,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -63,6 +64,8 @@ impl Relay {
         let mut held = place.hold()?;
         let key = place.key_or_new()?;
         let log = place.open()?;
+        let depot = Depot::open(&place.blobs(), config.limits, Box::new(log.reader()?), wall_ms())?;
+        depot.follow(&log)?;
         let listener = listen(wanted).map_err(|source| RelayError::Listen { address: wanted.to_string(), source })?;
         let address =
             listener.local_addr().map_err(|source| RelayError::Listen { address: wanted.to_string(), source })?;
@@ -82,6 +85,8 @@ impl Relay {
             inbox,
             inbox_room: Arc::new(Semaphore::new(config.limits.inbox_bytes)),
             queued_bytes: Arc::new(AtomicUsize::new(0)),
+            depot: Arc::clone(&depot),
+            transfers: Arc::new(Semaphore::new(config.limits.blob_transfers)),
             stopping: AtomicBool::new(false),
             config,
         });
@@ -91,7 +96,7 @@ impl Relay {
         let (limits, door) = (hub.config.limits, Arc::clone(&admission));
         let owner_meters = Arc::clone(&meters);
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || {
-            let result = own(|| Owner::new(log, key, &limits, door, owner_meters), opened, waiting);
+            let result = own(|| Owner::new(log, key, &limits, door, owner_meters, depot), opened, waiting);
             // The store is closed by now; only then may another relay take the folder.
             drop(held);
             // Nobody may be waiting.
@@ -224,6 +229,11 @@ impl Drop for Relay {
             task.abort();
         }
     }
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -5,15 +5,17 @@
 //! Not responsible for: signatures (`identity`), what a body says (`model::content`), where keys are kept
 //! (`client::key_store`). Nothing here draws random numbers: secrets and nonces are arguments.
 //!
-//! Read in this order: [`body`], [`storage`], [`invitation`], [`base64url`].
+//! Read in this order: [`body`], [`file`], [`storage`], [`invitation`], [`base64url`].
 
 pub mod base64url;
 pub mod body;
 pub mod error;
+pub mod file;
 pub mod invitation;
 pub mod storage;
 
 pub use body::{ConversationSecret, OVERHEAD_BYTES, Place, Sealer, SecretSealer, open_body, seal_body};
 pub use error::SealError;
+pub use file::{FileKey, Layout};
 pub use invitation::{InvalidInvitation, Invitation};
 pub use storage::StorageKey;

@@ -58,7 +58,9 @@ impl Node {
             files: some(post.files.is_empty()).map(|()| post.files.clone()),
         };
         let content = if body.is_plain() { Content::Text(body.text) } else { Content::Message(Box::new(body)) };
-        let rest = self.rest_of(&conversation, now)?;
+        // Relays count by the header what is still referred to.
+        let extension = crate::files::named(&post.files)?;
+        let rest = Rest { extension, ..self.rest_of(&conversation, now)? };
         let written = self.write_with(conversation, &[(content, rest)], now)?;
         let Some(op) = written.first() else { return Err(Error::stopped()) };
         Ok(self.sent(op, now))

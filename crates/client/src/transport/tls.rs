@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What TLS connections are checked against; made once, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    pub(super) config: Arc<ClientConfig>,
+    pub(crate) config: Arc<ClientConfig>,
 }
 
 impl Tls {

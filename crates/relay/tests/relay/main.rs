@@ -3,6 +3,7 @@
 
 mod access;
 mod binary;
+mod blobs;
 mod ending;
 mod limits;
 mod probe;

@@ -140,6 +140,11 @@ impl Device {
         self.write(Some(conversation), &drafts).into_iter().map(|op| op.id).collect()
     }
 
+    /// Writes one op.
+    pub(crate) fn write_one(&mut self, conversation: ConversationId, draft: Draft<'_>) -> OpId {
+        self.write(Some(conversation), &[draft])[0].id
+    }
+
     pub(crate) fn invite(&mut self, conversation: ConversationId) -> Invited {
         let key = InviteKey::from_seed([self.seed + 50; 32]);
         let invite = Control::Invite { key: key.public(), uses: 100, expires_ms: 0 };
