@@ -3,6 +3,7 @@
 
 mod binaries;
 mod canary;
+mod devices;
 mod first_path;
 mod fuzz;
 mod golden;
