@@ -4,6 +4,7 @@
 mod binaries;
 mod canary;
 mod files;
+mod devices;
 mod first_path;
 mod fuzz;
 mod golden;

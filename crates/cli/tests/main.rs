@@ -5,4 +5,5 @@
 mod failures;
 mod offline;
 mod program;
+mod talk;
 mod transfer;

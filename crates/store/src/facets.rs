@@ -182,23 +182,22 @@ impl<'a> Counted<'a> {
         self.said.iter().copied().max_by_key(|(row, _)| row.order())
     }
 
-    /// The edits that begin from the text as it is now: those that go back to the last restore, or to none if there is
-    /// none.
+    /// The edits that begin from the text as it is now: those that go back to the last restore; all where there is none.
     fn of_generation(&self, restored: Option<OpId>) -> Vec<(&'a Row, &'a Edit)> {
-        let restores: BTreeSet<OpId> = self.said.iter().map(|(row, _)| row.id).collect();
-        let mut generation: BTreeMap<OpId, Option<OpId>> = BTreeMap::new();
-        let mut kept = Vec::new();
-        // By clock reading: what an edit replaces comes before it.
+        let Some(restored) = restored else { return self.edits.clone() };
+        let mut standing_on: BTreeMap<OpId, Vec<OpId>> = BTreeMap::new();
         for (row, edit) in &self.edits {
-            let named = edit.bases.iter().find(|base| restores.contains(base)).copied();
-            let inherited = edit.bases.iter().find_map(|base| generation.get(base).copied().flatten());
-            let from = named.or(inherited);
-            generation.insert(row.id, from);
-            if from == restored {
-                kept.push((*row, *edit));
+            for base in &edit.bases {
+                standing_on.entry(*base).or_default().push(row.id);
             }
         }
-        kept
+        let mut kept = BTreeSet::new();
+        let mut next = vec![restored];
+        while let Some(id) = next.pop() {
+            let found = standing_on.remove(&id).unwrap_or_default();
+            next.extend(found.into_iter().filter(|id| kept.insert(*id)));
+        }
+        self.edits.iter().copied().filter(|(row, _)| kept.contains(&row.id)).collect()
     }
 }
 

@@ -16,6 +16,8 @@
 mod beside;
 mod check;
 mod facets;
+#[cfg(test)]
+mod laws;
 mod look;
 mod place;
 mod read;

@@ -22,7 +22,7 @@ pub struct Look<'a> {
     n: i64,
     names: Names,
     founder: Option<AccountId>,
-    pins: BTreeMap<OpId, Vec<OpId>>,
+    pins: BTreeMap<MessageRef, Vec<OpId>>,
 }
 
 /// A message that was edited and deleted, each without knowing of the other.
@@ -48,8 +48,14 @@ impl<'a> Look<'a> {
             n,
             names: names(reader, conversation)?,
             founder: founder(reader, conversation)?,
-            pins: pins.into_iter().map(|pin| (pin.message.id, pin.tags)).collect(),
+            pins: pins.into_iter().map(|pin| (pin.message, pin.tags)).collect(),
         }))
+    }
+
+    /// The conversation.
+    #[must_use]
+    pub fn conversation(&self) -> ConversationId {
+        self.conversation
     }
 
     /// Who is who.
@@ -66,14 +72,14 @@ impl<'a> Look<'a> {
 
     /// Whether a message is pinned: the tags that say so, empty if it is not.
     #[must_use]
-    pub fn pinned(&self, id: &OpId) -> &[OpId] {
-        self.pins.get(id).map_or(&[], Vec::as_slice)
+    pub fn pinned(&self, at: &MessageRef) -> &[OpId] {
+        self.pins.get(at).map_or(&[], Vec::as_slice)
     }
 
     fn with<T>(&self, message: &Message, look: impl FnOnce(&Root<'_>, &[Row], People<'_>) -> T) -> Result<T, LogError> {
         let rows = beside::of(self.reader.connection()?, self.n, &about::message(&Reaction::names(&message.id())))?;
         let root = Root {
-            at: MessageRef { hlc: message.hlc(), id: message.id() },
+            at: message.reference(),
             author: message.author,
             text: (message.kind == MessageKind::Text).then_some(message.text.as_str()),
         };

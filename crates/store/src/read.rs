@@ -8,7 +8,7 @@ use crate::reading::{Me, unread_of};
 use crate::{Facets, Place, Section};
 use rusqlite::{OptionalExtension, Row, params};
 use std::collections::BTreeMap;
-use tombolo_model::content::{Slot, Value};
+use tombolo_model::content::{MessageRef, Slot, Value};
 use tombolo_model::{AccountId, ConversationId, DeviceId, Hlc, OpId};
 use tombolo_oplog::{LogError, Reader};
 
@@ -68,6 +68,12 @@ impl Message {
     #[must_use]
     pub fn id(&self) -> OpId {
         self.place.id
+    }
+
+    /// How other ops name it.
+    #[must_use]
+    pub fn reference(&self) -> MessageRef {
+        MessageRef { hlc: self.hlc(), id: self.id() }
     }
 
     /// The clock reading of the op.

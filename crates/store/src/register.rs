@@ -10,6 +10,9 @@ use tombolo_model::content::{Content, MessageRef, Slot, Tag, TagSet, Value};
 use tombolo_model::{ConversationId, DeviceId, Hlc, OpId};
 use tombolo_oplog::{LogError, Reader};
 
+/// Values of a register that are compared with each other: whoever floods one costs the others no more than that.
+const LOOKED_AT_MAX: usize = 4_096;
+
 /// A value that a register was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
@@ -33,7 +36,7 @@ pub struct Register {
 }
 
 impl Register {
-    fn of(rows: Vec<Row>) -> Self {
+    pub(crate) fn of(rows: Vec<Row>) -> Self {
         let given = rows.into_iter().filter_map(|Row { id, hlc, device, content }| match content {
             Content::Set(set) => Some(Given { id, hlc, device, value: set.value, bases: set.bases }),
             _ => None,
@@ -61,23 +64,31 @@ impl Register {
     }
 
     /// Values that lost against another one that did not know of them, and say something else: recorded for good, also
-    /// once somebody has decided.
+    /// once somebody has decided. Of a register that was given more than 4,096 values, the newest of them are looked at.
     #[must_use]
     pub fn lost(&self) -> Vec<&Given> {
-        let mut below: BTreeMap<OpId, BTreeSet<OpId>> = BTreeMap::new();
-        for given in &self.given {
-            let mut known: BTreeSet<OpId> = given.bases.iter().copied().collect();
-            for base in &given.bases {
-                known.extend(below.get(base).into_iter().flatten().copied());
+        let given = self.given.get(self.given.len().saturating_sub(LOOKED_AT_MAX)..).unwrap_or_default();
+        let places: BTreeMap<OpId, usize> = given.iter().enumerate().map(|(at, given)| (given.id, at)).collect();
+        // For each value a bit for every one before it that its author knew.
+        let mut known: Vec<Vec<u64>> = Vec::with_capacity(given.len());
+        for (at, one) in given.iter().enumerate() {
+            let mut bits = vec![0; at.div_ceil(64)];
+            for base in &one.bases {
+                // What a value replaces comes before it; one that says otherwise knows nothing by that.
+                let Some(base) = places.get(base).copied().filter(|base| *base < at) else { continue };
+                bits[base / 64] |= 1 << (base % 64);
+                for (bits, more) in bits.iter_mut().zip(&known[base]) {
+                    *bits |= more;
+                }
             }
-            below.insert(given.id, known);
+            known.push(bits);
         }
-        let knows =
-            |later: &Given, earlier: &Given| below.get(&later.id).is_some_and(|known| known.contains(&earlier.id));
-        let lost_to = |one: &Given, other: &Given| {
-            (other.hlc, other.id) > (one.hlc, one.id) && !knows(other, one) && other.value != one.value
-        };
-        self.given.iter().filter(|one| self.given.iter().any(|other| lost_to(one, other))).collect()
+        let knows = |later: usize, earlier: usize| known[later][earlier / 64] & (1 << (earlier % 64)) != 0;
+        let lost = given.iter().enumerate().filter(|(at, one)| {
+            let later = given.iter().enumerate().skip(at + 1);
+            later.into_iter().any(|(other, it)| it.value != one.value && !knows(other, *at))
+        });
+        lost.map(|(_, given)| given).collect()
     }
 }
 
@@ -138,7 +149,7 @@ pub fn tagged(reader: &Reader, conversation: &ConversationId, set: &TagSet) -> R
     Ok(in_set(rows.iter().map(|(_, row)| row)))
 }
 
-fn in_set<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Vec<Tagged> {
+pub(crate) fn in_set<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Vec<Tagged> {
     let tags = |row: &'a Row| match &row.content {
         Content::Tag(tag) => Some((row, tag)),
         _ => None,

@@ -37,7 +37,7 @@ pub fn shown(store: &Store, conversation: &ConversationId) -> Shown {
 }
 
 /// Feeds ops in an order of its own, a few at a time.
-fn feed(store: &mut Store, ops: &[Incoming], order: &[usize], at_once: usize) {
+pub fn feed(store: &mut Store, ops: &[Incoming], order: &[usize], at_once: usize) {
     let shuffled: Vec<Incoming> = order.iter().map(|at| ops[*at].clone()).collect();
     for some in shuffled.chunks(at_once) {
         store.take(some);
@@ -72,7 +72,7 @@ proptest! {
 }
 
 /// A permutation; seed 0 is the order as written.
-fn shuffled(len: usize, seed: u64) -> Vec<usize> {
+pub fn shuffled(len: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     if seed != 0 {
         // A linear congruential generator is random enough to shuffle.

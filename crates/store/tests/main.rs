@@ -4,6 +4,7 @@
 //! what a set of ops means to people, the rest are the tests.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod beside;
 mod fold;
 mod imports;
 mod late;

@@ -208,7 +208,7 @@ impl Store {
     pub fn dump(&self) -> Vec<String> {
         let conn = self.log.connection().unwrap();
         let mut rows = Vec::new();
-        for table in ["message", "title", "name", "seen", "mark"] {
+        for table in ["message", "title", "name", "seen", "mark", "beside"] {
             let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = statement.column_count();
             let mut found = statement.query([]).unwrap();

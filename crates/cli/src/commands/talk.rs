@@ -91,7 +91,8 @@ pub(crate) async fn run(door: &Door, command: Talk, out: &Out) -> Result<(), Fai
             let (conversation, id) = client.locate(message).await?;
             let was_hidden = client.hide(conversation, id, false).await?;
             match client.undo(conversation, id).await {
-                Err(error) if was_hidden && error.code() == "not-deleted" => {}
+                // It was hidden alone: there is no deletion to take back, or not by this person.
+                Err(error) if was_hidden && ["not-deleted", "not-yours", "imported"].contains(&error.code()) => {}
                 done => done?,
             }
             shown(door, conversation, id, out).await

@@ -5,7 +5,7 @@
 //! the smallest id is written to. Not here: registers and sets themselves (`tombolo_store`), linking devices.
 
 use super::Node;
-use super::talk::{sorted, unknown_message};
+use super::talk::unknown_message;
 use crate::Error;
 use crate::api::Keeping;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +180,7 @@ impl Node {
         for own in self.own_conversations()? {
             for tagged in tombolo_store::tagged(self.log(), &own, &set)? {
                 if tagged.message.id == *id {
-                    self.tag(own, set, tagged.message, &sorted(&tagged.tags), false, now)?;
+                    self.tag(own, set, tagged.message, &tagged.tags, false, now)?;
                     changed = true;
                 }
             }

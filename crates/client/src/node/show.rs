@@ -141,6 +141,14 @@ impl Node {
         Ok(found.into_iter().find(|message| message.id() == *id))
     }
 
+    /// A message by its name in another op. An imported one stands where only its body says.
+    pub(super) fn named(&self, look: &Look<'_>, at: &MessageRef) -> Result<Option<tombolo_store::Message>, LogError> {
+        match look.message(at)? {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.at(&look.conversation(), &at.id)?.filter(|found| found.reference() == *at)),
+        }
+    }
+
     pub(super) fn cursor(&self, conversation: &ConversationId, text: &str) -> Result<Place, Error> {
         if let Ok(place) = text.parse::<Place>() {
             return Ok(place);
@@ -227,7 +235,7 @@ impl Node {
             own: reacted.accounts.contains(&self.account()),
         });
         let cite = |at: &MessageRef| -> Result<Cited, Error> {
-            let Some(cited) = look.message(at)? else {
+            let Some(cited) = self.named(look, at)? else {
                 return Ok(Cited { at: *at, name: String::new(), excerpt: String::new() });
             };
             let facets = look.facets(&cited)?;
@@ -250,7 +258,7 @@ impl Node {
             conflict: facets.conflict,
             reactions: if deleted { Vec::new() } else { reactions.collect() },
             replies: look.answers(&message.id())?,
-            pinned: !deleted && !look.pinned(&message.id()).is_empty(),
+            pinned: !deleted && !look.pinned(&message.reference()).is_empty(),
             blocked: false,
             expires_ms,
         })

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{
     Content, Delete, Edit, Message as Body, MessageRef, Reaction, Restore, Set, Slot, Tag, TagSet, Target, Value,
 };
-use tombolo_model::limit::{EMOJI_BYTES_MAX, ERASES_MAX, FILES_MAX, MENTIONS_MAX, QUOTES_MAX, TEXT_BYTES_MAX};
+use tombolo_model::limit::{
+    BASES_MAX, EMOJI_BYTES_MAX, ERASES_MAX, FILES_MAX, MENTIONS_MAX, QUOTES_MAX, TEXT_BYTES_MAX,
+};
 use tombolo_model::{ConversationId, OpId};
 use tombolo_oplog::rusqlite::params;
 use tombolo_replica::{Now, Rest};
@@ -236,7 +238,7 @@ impl Node {
             return Err(Error::new("not-deleted", "this message is not deleted", ""));
         }
         let ours = |deleted: &&tombolo_store::Deleted| look.names().account(&deleted.device) == Some(self.account());
-        let tags: Vec<OpId> = facets.deletions.iter().filter(ours).map(|deleted| deleted.id).collect();
+        let mut tags: Vec<OpId> = facets.deletions.iter().filter(ours).map(|deleted| deleted.id).collect();
         if tags.is_empty() {
             return Err(not_yours("somebody else deleted this message, and only they can take that back"));
         }
@@ -251,9 +253,14 @@ impl Node {
                 return Err(Error::new("too-late", words, "the text is gone; write the message again"));
             }
         };
-        let restore = Restore { message: MessageRef { hlc: found.hlc(), id: *id }, tags: sorted(&tags), content };
         let rest = Rest { extension: self.extension_of(&conversation, id)?, ..self.rest_about(&conversation, id)? };
-        self.write_with(conversation, &[(Content::Restore(Box::new(restore)), rest)], now)?;
+        tags.sort_unstable();
+        let mut drafts = Vec::new();
+        for some in tags.chunks(BASES_MAX) {
+            let restore = Restore { message: found.reference(), tags: some.to_vec(), content: content.clone() };
+            drafts.push((Content::Restore(Box::new(restore)), rest.clone()));
+        }
+        self.write_with(conversation, &drafts, now)?;
         self.forget_undo(Some((&conversation, id)), now)
     }
 
@@ -296,8 +303,8 @@ impl Node {
     /// `unknown-message`, and those of the store.
     pub fn pin(&mut self, conversation: ConversationId, id: &OpId, on: bool, now: Now) -> Result<(), Error> {
         let (look, found) = self.look_at(&conversation, id)?;
-        let tags = sorted(look.pinned(id));
-        let message = MessageRef { hlc: found.hlc(), id: *id };
+        let message = found.reference();
+        let tags = look.pinned(&message).to_vec();
         self.tag(conversation, TagSet::Pins, message, &tags, on, now)
     }
 
@@ -314,7 +321,7 @@ impl Node {
         if on != tags.is_empty() {
             return Ok(());
         }
-        let removals = tags.chunks(tombolo_model::limit::BASES_MAX).map(|some| Some(some.to_vec()));
+        let removals = tags.chunks(BASES_MAX).map(|some| Some(some.to_vec()));
         let tags: Vec<Option<Vec<OpId>>> = if on { vec![None] } else { removals.collect() };
         let drafts: Vec<(Content, Rest)> =
             tags.into_iter().map(|removes| (Content::Tag(Tag { set, message, removes }), Rest::default())).collect();
@@ -330,7 +337,7 @@ impl Node {
         let look = Look::at(self.log(), conversation)?.ok_or_else(|| self.no_conversation(conversation))?;
         let mut found = Vec::new();
         for pin in tombolo_store::tagged(self.log(), conversation, &TagSet::Pins)? {
-            found.extend(look.message(&pin.message)?);
+            found.extend(self.named(&look, &pin.message)?);
         }
         self.show(conversation, found)
     }
@@ -539,7 +546,7 @@ pub(super) fn sorted(ids: &[OpId]) -> Vec<OpId> {
     let mut ids: Vec<OpId> = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    ids.truncate(tombolo_model::limit::BASES_MAX);
+    ids.truncate(BASES_MAX);
     ids
 }
 

@@ -6,7 +6,7 @@ use super::talk::sorted;
 use crate::Error;
 use crate::api::TextRow;
 use tombolo_model::content::{Content, Edit, Target};
-use tombolo_model::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use tombolo_model::limit::{NAME_BYTES_MAX, SHARED_TEXT_BYTES_MAX, TEXT_BYTES_MAX};
 use tombolo_model::{AccountId, ConversationId, OpId};
 use tombolo_replica::{Now, Rest};
 
@@ -25,13 +25,18 @@ impl Node {
         text: &str,
         now: Now,
     ) -> Result<TextRow, Error> {
-        if text.len() > TEXT_BYTES_MAX {
-            let words = format!("this text may have {TEXT_BYTES_MAX} bytes, it has {}", text.len());
+        if text.len() > SHARED_TEXT_BYTES_MAX {
+            let words = format!("this text may have {SHARED_TEXT_BYTES_MAX} bytes, it would have {}", text.len());
             return Err(Error::new("too-large", words, "shorten it, or send it as a file"));
         }
         let (shown, heads) = self.text(&conversation, &target)?;
         if shown.text != text {
             let splices = tombolo_store::text::splices(&shown.text, text);
+            let inserted: usize = splices.iter().map(|splice| splice.insert.len()).sum();
+            if inserted > TEXT_BYTES_MAX {
+                let words = format!("{TEXT_BYTES_MAX} bytes may be added at once, these are {inserted}");
+                return Err(Error::new("too-large", words, "add it in parts"));
+            }
             let edit = Edit { target: target.clone(), bases: sorted(&heads), splices, whole: None };
             self.write_with(conversation, &[(Content::Edit(edit), Rest::default())], now)?;
         }
