@@ -105,7 +105,7 @@ fn dump(folder: &Path) -> String {
     for row in conversations {
         writeln!(out, "title {} {:?} unread {}", row.id, row.title, row.unread).unwrap();
         ada.export(&row.id, |line| {
-            writeln!(out, "text {} {} {:?}: {:?}", row.id, line.time_ms, line.who, line.text).unwrap();
+            writeln!(out, "text {} {} {:?}: {:?}", row.id, line.time_ms, line.name, line.text).unwrap();
             Ok(())
         })
         .unwrap();

@@ -1,14 +1,16 @@
 //! Integration tests of the whole path without processes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod backups;
 mod binaries;
 mod canary;
-mod files;
 mod devices;
+mod files;
 mod first_path;
 mod fuzz;
 mod golden;
 mod hostile;
+mod imports;
 mod reading;
 mod relays;
 mod sockets;

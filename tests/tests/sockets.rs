@@ -5,7 +5,7 @@ use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config, Event, SyncOptions, SyncReport};
 use tombolo_relay::{Place, Relay};
 
-async fn person(home: &Path, name: &str, relays: &[String]) -> Client {
+pub(crate) async fn person(home: &Path, name: &str, relays: &[String]) -> Client {
     let config = Config { home: home.join(name), key_store: Some(KeyStoreKind::File), extra_certificates: None };
     Client::init(&config, name, relays).unwrap();
     Client::open(&config).unwrap()
@@ -27,7 +27,7 @@ pub(crate) async fn sync(client: &Client, options: &SyncOptions) -> SyncReport {
     client.sync(options, |_| {}).await.unwrap()
 }
 
-async fn texts(client: &Client, conversation: tombolo_client::ConversationId) -> Vec<String> {
+pub(crate) async fn texts(client: &Client, conversation: tombolo_client::ConversationId) -> Vec<String> {
     let page = client.messages(conversation, 1000, None).await.unwrap();
     page.into_iter().map(|message| format!("{}: {}", message.name, message.text)).collect()
 }

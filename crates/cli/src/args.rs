@@ -8,6 +8,7 @@ mod talk;
 pub(crate) use reading::{Reading, Tell};
 pub(crate) use talk::Talk;
 
+use crate::door::DateOrder;
 use crate::size;
 use crate::span::{self, Span};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -214,19 +215,29 @@ pub(crate) enum Command {
         #[arg(value_name = "C")]
         conversation: Option<String>,
     },
-    /// Bring in messages from elsewhere: JSON Lines {t, who, text}, t in seconds since 1970
-    Import {
-        /// The conversation
-        #[arg(value_name = "C")]
-        conversation: String,
-        /// The file, or - for standard input
-        file: PathBuf,
-    },
-    /// Print all messages as JSON Lines {t, who, text}
+    /// Bring in a history: a chat exported from WhatsApp (.txt or .zip), or JSON Lines {t, who, text}
+    Import(Import),
+    /// Print all messages as JSON Lines {t, who, text, ...}, which `import` reads
     Export {
         /// The conversation
         #[arg(value_name = "C")]
         conversation: String,
+        /// Write a page to read and print instead: one file that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
+    /// Put everything on this device into one sealed file; prints the key that opens it, once
+    Backup {
+        /// A new file
+        file: PathBuf,
+    },
+    /// Make a profile of a backup, on a fresh machine: a new device of your account
+    Restore {
+        /// The file that `backup` made
+        file: PathBuf,
+        /// A file with the backup key [default: asked for, or the first line of standard input]
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
     },
     /// Check everything that is stored
     Doctor {
@@ -280,6 +291,48 @@ impl Command {
             Self::Save { to, .. } => *to = folder.join(&*to),
             _ => {}
         }
+    }
+}
+
+/// What `import` takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Import {
+    /// The conversation
+    #[arg(value_name = "C")]
+    pub(crate) conversation: String,
+    /// The file, or - for standard input; without one only names are mapped
+    #[arg(required_unless_present_any = ["me", "map"])]
+    pub(crate) file: Option<PathBuf>,
+    /// The order of day, month and year in the file, where its dates do not say it: dmy, mdy or ymd
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) dates: Option<DateOrder>,
+    /// How far the times in the file are ahead of UTC, such as +02:00 [default: local time of this device]
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = span::offset)]
+    pub(crate) zone_offset: Option<i32>,
+    /// This name in the file is you
+    #[arg(long, value_name = "NAME")]
+    pub(crate) me: Vec<String>,
+    /// This name in the file is that member: a name in the conversation, or the beginning of an account's id
+    #[arg(long, value_name = "NAME=PERSON", value_parser = pair)]
+    pub(crate) map: Vec<(String, String)>,
+    /// With no file: which program's names are mapped
+    #[arg(long, value_name = "WHICH", value_enum, default_value = "whatsapp", conflicts_with = "file")]
+    pub(crate) source: ImportSource,
+}
+
+/// Programs whose exports are imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportSource {
+    /// WhatsApp
+    Whatsapp,
+    /// JSON Lines
+    Jsonl,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, person)) if !name.is_empty() && !person.is_empty() => Ok((name.into(), person.into())),
+        _ => Err("write it as NAME=PERSON".into()),
     }
 }
 
@@ -372,7 +425,22 @@ mod tests {
             &["digest", "C"],
             &["import", "C", "file.jsonl"],
             &["import", "C", "-"],
+            &[
+                "import",
+                "C",
+                "chat.zip",
+                "--dates",
+                "dmy",
+                "--zone-offset",
+                "-03:30",
+                "--me",
+                "Ana",
+                "--map",
+                "Ben=Benjamin",
+            ],
+            &["import", "C", "--map", "Ben=Benjamin", "--source", "jsonl"],
             &["export", "C"],
+            &["export", "C", "--html", "crew.html"],
             &["doctor", "--repair"],
             &["messages", "C", "--keep-unread"],
             &["read", "C"],
@@ -381,6 +449,8 @@ mod tests {
             &["receipts", "ab"],
             &["receipts", "--tell", "no"],
             &["typing", "C"],
+            &["backup", "file"],
+            &["restore", "file", "--key-file", "key"],
         ] {
             assert!(parse(words).is_ok(), "{words:?}");
         }
@@ -406,6 +476,9 @@ mod tests {
             &["save", "ab"],
             &["fetch", "ab", "0"],
             &["files", "--automatic", "much"],
+            &["import", "C", "f", "--dates", "myd"],
+            &["import", "C", "f", "--zone-offset", "noon"],
+            &["import", "C", "f", "--map", "Ben"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

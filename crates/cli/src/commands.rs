@@ -1,6 +1,10 @@
 //! What the commands do: open the profile, ask the door, print.
 //!
-//! Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
+//! Larger commands stand in files of their own (`commands/`). Not here: parsing (`args.rs`), printing (`rows.rs`, `show.rs`), the client (`door.rs`).
+
+mod backup;
+mod export;
+mod import;
 
 mod files;
 mod reading;
@@ -12,17 +16,18 @@ use crate::door::{self, ConversationId, Door, Event, SyncOptions};
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::progress::Bar;
-use crate::{choose, lines, rows, show};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use crate::{choose, rows, show};
+use std::io::BufRead;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// Runs one command.
 pub(crate) async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     let global = cli.global;
-    if let Command::Init { name, relay } = cli.command {
-        return init(&global, name, relay, out).await;
+    match cli.command {
+        Command::Init { name, relay } => return init(&global, name, relay, out).await,
+        Command::Restore { file, key_file } => return backup::restore(&global, file, key_file.as_deref(), out).await,
+        _ => {}
     }
     let cli = Cli { global, command: cli.command };
     #[cfg(unix)]
@@ -44,8 +49,9 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
 
 pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
     match command {
-        // Needs no open profile: see `run`.
-        Command::Init { .. } => Ok(()),
+        // They need no open profile: see `run`.
+        Command::Init { .. } | Command::Restore { .. } => Ok(()),
+        Command::Backup { file } => backup::make(door, &file, out).await,
         Command::Invite { conversation, uses, expires } => {
             let expires_ms = expires.map_or(0, |span| span.ms);
             invite(door, conversation.as_deref(), uses, expires_ms, out).await
@@ -114,13 +120,8 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
             let conversations = door.conversations().await?;
             out.rows(found.iter().map(rows::Digest::from), |style| show::digests(&found, &conversations, style))
         }
-        Command::Import { conversation, file } => import(door, &conversation, &file, out).await,
-        Command::Export { conversation } => {
-            let conversation = choose(door, &conversation).await?;
-            let found = door.export(conversation).await?;
-            // The lines are JSON whatever was asked for: they are what `import` reads.
-            out.rows_as(true, found.iter().map(rows::Exported::from), |_| Vec::new())
-        }
+        Command::Import(import) => import::run(door, import, out).await,
+        Command::Export { conversation, html } => export::run(door, &conversation, html.as_deref(), out).await,
         Command::Doctor { repair } => doctor(door, repair, out).await,
     }
 }
@@ -142,6 +143,14 @@ fn print_conversation(conversation: String, out: &Out) -> Result<(), Failure> {
 
 async fn init(global: &Global, name: String, relay: Option<String>, out: &Out) -> Result<(), Failure> {
     let profile = door::init(global, name, relay).await?;
+    print_profile(&profile, out)?;
+    if out.style.terminal && !out.json {
+        out.remark("Next: `tombolo new TITLE` begins a conversation, `tombolo invite` makes a link for somebody.");
+    }
+    Ok(())
+}
+
+fn print_profile(profile: &door::Profile, out: &Out) -> Result<(), Failure> {
     let (account, device) = (profile.created.account.to_string(), profile.created.device.to_string());
     if out.json {
         return out.row(&rows::ProfileRow { account, device });
@@ -152,11 +161,7 @@ async fn init(global: &Global, name: String, relay: Option<String>, out: &Out) -
     out.line(match profile.key_store {
         KeyStore::Keyring => "keys     in the keyring of this system",
         KeyStore::File => "keys     in a file in the home that only you may read (the less safe choice)",
-    })?;
-    if out.style.terminal {
-        out.remark("Next: `tombolo new TITLE` begins a conversation, `tombolo invite` makes a link for somebody.");
-    }
-    Ok(())
+    })
 }
 
 async fn invite(door: &Door, conversation: Option<&str>, uses: u32, expires_ms: u64, out: &Out) -> Result<(), Failure> {
@@ -393,31 +398,6 @@ async fn listen(door: &Door, address: &str, out: &Out) -> Result<(), Failure> {
     stop.await;
     drop(listening);
     Ok(())
-}
-
-async fn import(door: &Door, conversation: &str, file: &Path, out: &Out) -> Result<(), Failure> {
-    let conversation = choose(door, conversation).await?;
-    let found = if file == Path::new("-") {
-        lines::read(std::io::stdin().lock())?
-    } else {
-        let opened = std::fs::File::open(file).map_err(|error| {
-            Failure::new("file", format!("{} cannot be read: {error}", file.display()), "name a file of JSON Lines")
-        })?;
-        lines::read(BufReader::new(opened))?
-    };
-    let total = found.lines.len() as u64;
-    let bar = Bar::new(out.progress, "importing");
-    let moving = bar.clone();
-    let done = door.import(conversation, found.lines, move |done| moving.set(done as u64, total)).await;
-    bar.done();
-    let (imported, skipped) = done?;
-    let row = rows::Imported { imported, skipped: skipped + found.skipped };
-    let words = format!(
-        "{} imported, {} skipped (here already, or no messages).",
-        show::grouped(row.imported),
-        show::grouped(row.skipped)
-    );
-    out.rows([row], |_| vec![words])
 }
 
 async fn doctor(door: &Door, repair: bool, out: &Out) -> Result<(), Failure> {

@@ -6,17 +6,20 @@
 use crate::args::{Global, KeyStore};
 use crate::failure::Failure;
 use std::path::PathBuf;
+use tombolo_client::import::Reading;
 use tombolo_client::key_store::KeyStoreKind;
 use tombolo_client::{Client, Config};
 
+pub(crate) use tombolo_client::import::{DateOrder, Export, Format, Imports};
 pub(crate) use tombolo_client::{
-    AccountId, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event, Events, FileRow,
-    FileSettings, FileState, Finding, InviteRow, Line, Listening, Message, MessageState, OpId, OutboxRow, Post,
-    Progress, Receipt, SearchHit, SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow, VersionRow,
+    AccountId, Backup, BackupKey, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event,
+    Events, FileRow, FileSettings, FileState, Finding, InvalidBackupKey, InviteRow, Listening, Message, MessageState,
+    OpId, OutboxRow, Post, Progress, Receipt, SearchHit, SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow,
+    VersionRow,
 };
 
 #[cfg(test)]
-pub(crate) use tombolo_client::{Beside, Keeping, Reach};
+pub(crate) use tombolo_client::{Beside, DeviceId, Keeping, Reach};
 pub(crate) use tombolo_client::{File, Kind, ReactionRow as Reaction};
 
 /// Names a file with further certificates to believe, for relays with their own.
@@ -83,6 +86,41 @@ pub(crate) async fn init(global: &Global, name: String, relay: Option<String>) -
     Ok(Profile { created, home, key_store })
 }
 
+/// Makes a profile of a backup.
+pub(crate) async fn restore(global: &Global, file: PathBuf, key: BackupKey) -> Result<Profile, Failure> {
+    let home = home(global)?;
+    let key_store = chosen(global)?.unwrap_or(KeyStore::Keyring);
+    let config = config(home.clone(), Some(key_store));
+    let created = blocking(move || Client::restore(&config, &file, &key)).await?;
+    Ok(Profile { created, home, key_store })
+}
+
+/// Reads an export, `-` from standard input; changes nothing. `offset_s`: how many **seconds** the times in it are ahead of
+/// UTC at a moment (milliseconds since 1970).
+pub(crate) async fn read_export(
+    file: PathBuf,
+    dates: Option<DateOrder>,
+    offset_s: impl Fn(u64) -> i32 + Send + 'static,
+) -> Result<Export, Failure> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    blocking(move || {
+        let reading = Reading { dates, offset_s: &offset_s, now_ms: now.as_millis() as u64 };
+        if file.as_os_str() == "-" {
+            return Export::read_once(std::io::stdin().lock(), &reading);
+        }
+        let unreadable = |error| {
+            let words = format!("{} cannot be read: {error}", file.display());
+            tombolo_client::Error::new("file", words, "name a chat exported from WhatsApp, or a file of JSON Lines")
+        };
+        let opened = std::fs::File::open(&file).map_err(unreadable)?;
+        if opened.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+        }
+        Export::read(std::io::BufReader::new(opened), &reading)
+    })
+    .await
+}
+
 impl Door {
     /// Opens the profile.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
@@ -146,14 +184,29 @@ impl Door {
     pub(crate) async fn import(
         &self,
         conversation: ConversationId,
-        lines: Vec<Line>,
+        export: Export,
         progress: impl Fn(usize) + Send + 'static,
-    ) -> Result<(u64, u64), Failure> {
-        Ok(self.client.import(conversation, lines, progress).await?)
+    ) -> Result<Imports, Failure> {
+        Ok(self.client.import_export(conversation, export, progress).await?)
     }
 
-    pub(crate) async fn export(&self, conversation: ConversationId) -> Result<Vec<Line>, Failure> {
+    /// `person`: `None` = this account.
+    pub(crate) async fn map_imported(
+        &self,
+        conversation: ConversationId,
+        source: Format,
+        name: String,
+        person: Option<String>,
+    ) -> Result<AccountId, Failure> {
+        Ok(self.client.map_imported(conversation, source, name, person).await?)
+    }
+
+    pub(crate) async fn export(&self, conversation: ConversationId) -> Result<Vec<Message>, Failure> {
         Ok(self.client.export(conversation).await?)
+    }
+
+    pub(crate) async fn backup(&self, file: PathBuf) -> Result<Backup, Failure> {
+        Ok(self.client.backup(file).await?)
     }
 
     pub(crate) async fn digest(&self, conversation: Option<ConversationId>) -> Result<Vec<DigestRow>, Failure> {

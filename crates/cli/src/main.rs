@@ -13,7 +13,7 @@ mod commands;
 mod door;
 mod failure;
 mod home;
-mod lines;
+mod html;
 mod out;
 mod progress;
 mod rows;

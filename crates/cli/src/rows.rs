@@ -21,14 +21,18 @@
 //! | `watch` | `event`, and what belongs to it: see [`Happening`] |
 //! | `listen` | `listening`: HOST:PORT |
 //! | `digest` | `conversation`, `digest` (64 hex digits), `ops` |
-//! | `import` | `imported`, `skipped` |
-//! | `export` | `t` (seconds since 1970), `who`, `text`, a message (also without `--json`) |
+//! | `import` | `imported`, `skipped`, `known`, `system`, `too_long`, `attached`, `not_attached`, `omitted`, `source`, `names` |
+//! | `import` without a file | `name`, `account`, a name that was mapped |
+//! | `export` | `t` (seconds since 1970), `who`, and all fields of `messages`, a message (also without `--json`) |
+//! | `export --html` | `file`, `messages` |
+//! | `backup` | `file`, `bytes`, `conversations`, `key` |
+//! | `restore` | `account`, `device`, as `init` |
 //! | `doctor` | `check`, `ok`, `detail` |
 //!
 //! Not here: what people read (`show.rs`).
 
 use crate::calendar::iso;
-use crate::door::{self, ConversationRow, DigestRow, Event, InviteRow, Line, Sent, SyncReport};
+use crate::door::{self, ConversationRow, DigestRow, Event, InviteRow, Sent, SyncReport};
 use serde::Serialize;
 use serde_json::Number;
 use std::fmt::Write as _;
@@ -199,14 +203,61 @@ pub(crate) struct Digest {
 #[derive(Serialize)]
 pub(crate) struct Imported {
     pub(crate) imported: u64,
+    /// All that was not: the next three.
     pub(crate) skipped: u64,
+    pub(crate) known: u64,
+    pub(crate) system: u64,
+    pub(crate) too_long: u64,
+    pub(crate) attached: u64,
+    pub(crate) not_attached: u64,
+    pub(crate) omitted: u64,
+    pub(crate) source: &'static str,
+    pub(crate) names: Vec<String>,
+}
+
+impl Imported {
+    pub(crate) fn of(done: &door::Imports, source: door::Format, names: Vec<String>) -> Self {
+        Self {
+            imported: done.imported,
+            skipped: done.known + done.system + done.too_long,
+            known: done.known,
+            system: done.system,
+            too_long: done.too_long,
+            attached: done.attached,
+            not_attached: done.not_attached,
+            omitted: done.omitted,
+            source: source.source(),
+            names,
+        }
+    }
+}
+
+#[derive(Clone, Serialize)]
+pub(crate) struct Mapped {
+    pub(crate) name: String,
+    pub(crate) account: String,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Exported {
     pub(crate) t: Number,
     pub(crate) who: String,
-    pub(crate) text: String,
+    #[serde(flatten)]
+    pub(crate) message: Message,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Written {
+    pub(crate) file: String,
+    pub(crate) messages: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Backup {
+    pub(crate) file: String,
+    pub(crate) bytes: u64,
+    pub(crate) conversations: u64,
+    pub(crate) key: String,
 }
 
 #[derive(Serialize)]
@@ -377,15 +428,15 @@ impl From<&DigestRow> for Digest {
     }
 }
 
-impl From<&Line> for Exported {
-    fn from(line: &Line) -> Self {
-        let whole = || Number::from(line.time_ms / 1_000);
-        let t = if line.time_ms.is_multiple_of(1_000) {
+impl From<&door::Message> for Exported {
+    fn from(message: &door::Message) -> Self {
+        let whole = || Number::from(message.time_ms / 1_000);
+        let t = if message.time_ms.is_multiple_of(1_000) {
             whole()
         } else {
-            Number::from_f64(line.time_ms as f64 / 1_000.0).unwrap_or_else(whole)
+            Number::from_f64(message.time_ms as f64 / 1_000.0).unwrap_or_else(whole)
         };
-        Self { t, who: line.who.clone(), text: line.text.clone() }
+        Self { t, who: message.name.clone(), message: message.into() }
     }
 }
 

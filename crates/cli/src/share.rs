@@ -47,10 +47,13 @@ fn passes(command: &Command) -> bool {
         Command::Send { text, file, .. } => text != &["-"] || !file.is_empty(),
         Command::Files { .. } | Command::Fetch { .. } | Command::Save { .. } => true,
         Command::Invite { .. } | Command::Invites { .. } | Command::Accept { .. } | Command::New { .. } => true,
-        Command::List | Command::Messages { .. } | Command::Digest { .. } | Command::Export { .. } => true,
+        Command::List | Command::Messages { .. } | Command::Digest { .. } => true,
+        // A file is the caller's.
+        Command::Export { html, .. } => html.is_none(),
         Command::Sync { .. } | Command::Retry | Command::Search(_) | Command::Members { .. } => true,
         Command::Talk(_) | Command::Reading(_) => true,
-        Command::Init { .. } | Command::Import { .. } | Command::Doctor { .. } => false,
+        Command::Init { .. } | Command::Import(_) | Command::Doctor { .. } => false,
+        Command::Backup { .. } | Command::Restore { .. } => false,
         Command::Watch { .. } | Command::Listen { .. } => false,
     }
 }

@@ -38,6 +38,34 @@ pub(crate) fn parse(text: &str) -> Result<Span, String> {
     if ms == 0 { Err("it must be longer than nothing".to_owned()) } else { Ok(Span { ms }) }
 }
 
+/// Reads how far a clock is ahead of UTC, `+02:00`, `-0330`, `+2` or `Z`: **seconds**.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub(crate) fn offset(text: &str) -> Result<i32, String> {
+    let expected = || "an offset such as +02:00 or -03:30 is needed, or Z".to_owned();
+    let text = text.trim();
+    if matches!(text, "Z" | "z" | "0") {
+        return Ok(0);
+    }
+    let (sign, digits) = match text.split_at_checked(1) {
+        Some(("+", digits)) => (1, digits),
+        Some(("-", digits)) => (-1, digits),
+        _ => return Err(expected()),
+    };
+    let (hours, minutes) = match (digits.split_once(':'), digits.len()) {
+        (Some(parts), _) => parts,
+        (None, 4) if digits.is_ascii() => digits.split_at(2),
+        (None, 1 | 2) => (digits, "0"),
+        _ => return Err(expected()),
+    };
+    let number = |text: &str, max: i32| {
+        let digits = !text.is_empty() && text.len() <= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i32>().ok().filter(|number| digits && *number <= max).ok_or_else(expected)
+    };
+    Ok(sign * (number(hours, 14)? * 3_600 + number(minutes, 59)? * 60))
+}
+
 /// The greatest unit that fits, rounded down: `45 s`, `5 min`, `3 h`, `2 days`.
 pub(crate) fn words(ms: u64) -> String {
     match ms {
@@ -63,6 +91,18 @@ mod tests {
         assert_eq!(parse("36525d").map(|span| span.ms), Ok(SPAN_MAX));
         for wrong in ["", "7", "d", "7 d", "7x", "-1d", "1.5h", "0d", "36526d", "99999999999999999999d"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn offsets_are_read() {
+        for (text, offset_s) in
+            [("+02:00", 7_200), ("-0330", -12_600), ("+2", 7_200), ("+05:45", 20_700), ("Z", 0), ("-00:30", -1_800)]
+        {
+            assert_eq!(offset(text), Ok(offset_s), "{text}");
+        }
+        for wrong in ["", "2", "+", "+15:00", "+2:60", "+2:0x", "noon", "+02:00:00", "+-2:00", "+123"] {
+            assert!(offset(wrong).is_err(), "{wrong}");
         }
     }
 

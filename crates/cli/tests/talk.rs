@@ -157,7 +157,12 @@ fn conversations_are_kept_as_one_likes() {
         let rows = home.json(&["list"]).rows();
         rows.into_iter().find(|row| row["title"] == "Crew").unwrap()
     };
-    for args in [&["mute", "Crew", "--span", "8h"][..], &["archive", "Crew"], &["favourite", "Crew"], &["folder", "Crew", "sea"]] {
+    for args in [
+        &["mute", "Crew", "--span", "8h"][..],
+        &["archive", "Crew"],
+        &["favourite", "Crew"],
+        &["folder", "Crew", "sea"],
+    ] {
         assert_eq!(home.json(args).code, 0, "{args:?}");
     }
     let row = kept(&home);
@@ -165,7 +170,12 @@ fn conversations_are_kept_as_one_likes() {
     assert_eq!(row["folder"].as_str(), Some("sea"));
     let listed = home.json(&["list"]).rows();
     assert_eq!(listed.last().unwrap()["title"], "Crew", "archived ones stand last");
-    for args in [&["mute", "Crew", "--off"][..], &["archive", "Crew", "--off"], &["favourite", "Crew", "--off"], &["folder", "Crew"]] {
+    for args in [
+        &["mute", "Crew", "--off"][..],
+        &["archive", "Crew", "--off"],
+        &["favourite", "Crew", "--off"],
+        &["folder", "Crew"],
+    ] {
         assert_eq!(home.json(args).code, 0, "{args:?}");
     }
     let row = kept(&home);

@@ -7,7 +7,7 @@
 //!
 //! [`Replica::flush`]: tombolo_replica::Replica::flush
 
-use crate::api::Message as Shown;
+use crate::api::{Message as Shown, MessageState};
 use crate::node::Node;
 use crate::{Error, tail_mark};
 use std::collections::BTreeMap;
@@ -462,9 +462,11 @@ async fn goodbyes(runtime: &Runtime) {
 /// The messages among ops that were stored, and the messages that look different because of the other ones.
 fn shown(node: &Node, event: &Event) -> (Vec<Shown>, Vec<Shown>) {
     let Event::Stored { conversation, ids, .. } = event else { return Default::default() };
-    let messages = node.messages_of(conversation, ids).unwrap_or_default();
+    let mut messages = node.messages_of(conversation, ids).unwrap_or_default();
     let others: Vec<OpId> = ids.iter().filter(|id| !messages.iter().any(|found| found.id == **id)).copied().collect();
     let changed =
         if others.is_empty() { Vec::new() } else { node.changed_by(conversation, &others).unwrap_or_default() };
+    // Nobody is called because of what was said long ago and elsewhere.
+    messages.retain(|message| message.state != MessageState::Imported);
     (messages, changed)
 }

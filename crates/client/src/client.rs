@@ -8,7 +8,9 @@ use crate::api::{
     ConversationRow, DigestRow, Finding, InviteRow, Line, Message, Progress, SearchHit, SearchQuery, Sent, Standing,
     SyncReport,
 };
+use crate::backup::{self, Backup};
 use crate::files::Folder;
+use crate::import::{Export, Format, Imports};
 use crate::key_store::KeyStoreKind;
 use crate::profile::{self, Profile};
 use crate::sync::{self, SyncOptions};
@@ -16,7 +18,7 @@ use crate::timeline::{self, Timeline};
 use crate::transport::tls::Tls;
 use crate::watch::{self, Events, Listening};
 use crate::{Error, SystemEntropy, doctor};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tombolo_model::control::Kind;
@@ -25,6 +27,7 @@ use tombolo_model::{AccountId, ConversationId, DeviceId};
 use tombolo_oplog::Open;
 use tombolo_replica::Now;
 use tombolo_seal::Invitation;
+use tombolo_seal::backup::BackupKey;
 
 /// Where a profile is and how it connects.
 #[derive(Clone, Debug)]
@@ -68,6 +71,34 @@ impl Client {
         profile::create(&config.home, name, relays, kind, wall.as_millis() as u64, &mut SystemEntropy)?;
         let profile = Profile::open(&config.home, config.key_store)?;
         Ok(Created { account: profile.identity.account.id(), device: profile.identity.device.id() })
+    }
+
+    /// Makes a profile of a backup: a new device of its account, certified in all its conversations. Fails where there is a
+    /// profile already.
+    ///
+    /// # Errors
+    /// `profile-exists`, `home-in-use`, `not-a-backup`, `wrong-key`, `damaged`, `cut-off`, `newer`; those of the key store
+    /// and of the store. No profile was made then.
+    pub fn restore(config: &Config, file: &Path, key: &BackupKey) -> Result<Created, Error> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        backup::restore(config, file, key, tombolo_replica::Now { mono_ms: 0, wall_ms: wall.as_millis() as u64 })
+    }
+
+    /// Makes a backup of everything on this device into a new file, and returns the key that opens it, which is kept
+    /// nowhere else. Others can write meanwhile only once the copy is made.
+    ///
+    /// # Errors
+    /// `file` when it exists or cannot be written; those of the store.
+    pub async fn backup(&self, file: PathBuf) -> Result<Backup, Error> {
+        self.actor.call(move |node, now| backup::make(node, &file, now)).await?
+    }
+
+    /// Certifies this device in every conversation of its account in which it has no place yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn certify_everywhere(&self) -> Result<Vec<ConversationId>, Error> {
+        self.actor.call(move |node, now| node.certify_everywhere(now)).await?
     }
 
     /// Opens a profile. The store is there when this returns.
@@ -239,18 +270,51 @@ impl Client {
         self.actor.call(move |node, now| node.import(conversation, &lines, now, progress)).await?
     }
 
-    /// Every message of a conversation in display order, handed out one by one.
+    /// Brings an export in that [`Export::read`] has understood. Returns what was done.
+    ///
+    /// # Errors
+    /// `unknown-conversation`, `archive` and others for a file that is not as it says; those of the store.
+    pub async fn import_export(
+        &self,
+        conversation: ConversationId,
+        mut export: Export,
+        progress: impl Fn(usize) + Send + 'static,
+    ) -> Result<Imports, Error> {
+        let call = move |node: &mut crate::Node, now| {
+            node.import_export(conversation, &mut export, &mut |_, _, _| None, now, progress)
+        };
+        self.actor.call(call).await?
+    }
+
+    /// Says which member a name of an import is. `person` is a member's name, the beginning of an account's id that no
+    /// other has, or `None` for this account. May be said before the import and long after it.
+    ///
+    /// # Errors
+    /// `unknown-person`, `ambiguous`, `unknown-conversation`, `too-large`; those of the store.
+    pub async fn map_imported(
+        &self,
+        conversation: ConversationId,
+        source: Format,
+        name: String,
+        person: Option<String>,
+    ) -> Result<AccountId, Error> {
+        let call =
+            move |node: &mut crate::Node, now| node.map_imported(conversation, source, &name, person.as_deref(), now);
+        self.actor.call(call).await?
+    }
+
+    /// Every message of a conversation that can be read, in display order. They do not count as seen.
     ///
     /// # Errors
     /// `unknown-conversation`; those of the store.
-    pub async fn export(&self, conversation: ConversationId) -> Result<Vec<Line>, Error> {
+    pub async fn export(&self, conversation: ConversationId) -> Result<Vec<Message>, Error> {
         let call = move |node: &mut crate::Node, _| {
-            let mut lines = Vec::new();
-            node.export(&conversation, |line| {
-                lines.push(line);
+            let mut messages = Vec::new();
+            node.export(&conversation, |message| {
+                messages.push(message);
                 Ok(())
             })?;
-            Ok(lines)
+            Ok(messages)
         };
         self.actor.call(call).await?
     }

@@ -8,12 +8,13 @@
 
 mod actor;
 pub mod api;
+mod backup;
 mod client;
 mod doctor;
 mod entropy;
 mod error;
 mod files;
-mod import;
+pub mod import;
 pub mod key_store;
 mod link;
 pub mod node;
@@ -31,6 +32,7 @@ pub use api::{
     MessageState, OutboxRow, Post, Progress, Reach, ReactionRow, Receipt, SearchHit, SearchQuery, Sent, Standing,
     SyncReport, TextRow, VersionRow,
 };
+pub use backup::Backup;
 pub use client::{Client, Config, Created};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::Error;
@@ -43,5 +45,6 @@ pub use tombolo_model::content::{File, MessageRef, Slot, Value};
 pub use tombolo_model::control::Kind;
 pub use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 pub use tombolo_replica::Tools;
+pub use tombolo_seal::backup::{BackupKey, InvalidBackupKey};
 pub use tombolo_store::timeline::{Diff, Gap, Item, ItemKey, apply};
 pub use watch::{Events, Listening};

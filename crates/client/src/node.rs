@@ -3,6 +3,8 @@
 //! The programs run a node on one owner thread (`actor`); the simulated world runs many in one loop. Time and
 //! randomness come in as arguments. What is returned as done is on the disk.
 
+mod devices;
+mod import;
 mod outbox;
 mod own;
 mod reading;
@@ -14,11 +16,11 @@ pub mod typing;
 
 pub use talk::UNDO_MS;
 
-use crate::api::{ConversationRow, DigestRow, InviteRow, Line, Sent, Standing};
+use crate::Error;
+use crate::api::{ConversationRow, DigestRow, InviteRow, Sent, Standing};
 use crate::entropy::Entropy;
 use crate::secrets::{self, Secrets};
 use crate::token::WriteToken;
-use crate::{Error, import};
 use std::fmt;
 use tombolo_identity::{AccountKey, DeviceKey, InviteKey};
 use tombolo_model::content::Content;
@@ -433,39 +435,6 @@ impl Node {
             id: op.id,
         };
         Sent { id: op.id, token }
-    }
-
-    /// Brings messages in from elsewhere. Lines that are here already, whoever imported them, are skipped.
-    ///
-    /// # Errors
-    /// Those of the store; what was imported before the error stays.
-    pub fn import(
-        &mut self,
-        conversation: ConversationId,
-        lines: &[Line],
-        now: Now,
-        mut progress: impl FnMut(usize),
-    ) -> Result<(u64, u64), Error> {
-        let mut imported = 0;
-        let mut skipped = 0;
-        let contents = import::contents(lines);
-        for (index, part) in contents.chunks(import::PER_TRANSACTION).enumerate() {
-            let keys: Vec<[u8; 16]> = part.iter().map(|content| content.source_key).collect();
-            let known = self.known_imports(&conversation, &keys)?;
-            let fresh: Vec<Content> = part
-                .iter()
-                .filter(|content| !known.contains(&content.source_key))
-                .cloned()
-                .map(Content::Imported)
-                .collect();
-            skipped += (part.len() - fresh.len()) as u64;
-            imported += fresh.len() as u64;
-            if !fresh.is_empty() {
-                self.write_contents(conversation, &fresh, now)?;
-            }
-            progress((index + 1) * import::PER_TRANSACTION);
-        }
-        Ok((imported, skipped + (lines.len() - contents.len()) as u64))
     }
 
     /// Root digest and count of one conversation, or of all.

@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 
 /// What `profile.json` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Description {
+pub(crate) struct Description {
     version: u32,
     name: String,
     account: String,
@@ -26,6 +26,21 @@ struct Description {
     certified_ms: u64,
     key_store: String,
     relays: Vec<String>,
+}
+
+impl Description {
+    /// Of somebody whose keys are in such a key store.
+    pub(crate) fn of(identity: &Identity, kind: KeyStoreKind) -> Self {
+        Self {
+            version: VERSION,
+            name: identity.name.clone(),
+            account: identity.account.id().to_string(),
+            device: identity.device.id().to_string(),
+            certified_ms: identity.certified_ms,
+            key_store: kind_word(kind).to_owned(),
+            relays: identity.relays.iter().map(|relay| relay.url.clone()).collect(),
+        }
+    }
 }
 
 /// A profile that is open for this program alone.
@@ -86,6 +101,31 @@ fn lock_patiently(home: &Path) -> Result<File, Error> {
     lock(home)
 }
 
+/// Makes the folder of a profile, which nobody else may enter, and locks it.
+///
+/// # Errors
+/// `profile-exists` where there is a profile already, `in-use`, `home`.
+pub(crate) fn prepare(home: &Path) -> Result<File, Error> {
+    fs::create_dir_all(home).map_err(|error| io_error("creating", home, &error))?;
+    restrict(home).map_err(|error| io_error("restricting", home, &error))?;
+    let lock = lock(home)?;
+    if description(home).exists() {
+        let hint = "use it, or choose another home with --home";
+        return Err(Error::new("profile-exists", format!("{} has a profile already", home.display()), hint));
+    }
+    crate::backup::abandon(home)?;
+    Ok(lock)
+}
+
+fn description(home: &Path) -> PathBuf {
+    home.join("profile.json")
+}
+
+/// Writes what a profile is; with it the home is one.
+pub(crate) fn describe(home: &Path, what: &Description) -> Result<(), Error> {
+    write(&description(home), what)
+}
+
 /// Creates a profile: keys, description. The database comes with the first opening.
 pub(crate) fn create(
     home: &Path,
@@ -95,14 +135,7 @@ pub(crate) fn create(
     now_ms: u64,
     entropy: &mut dyn crate::Entropy,
 ) -> Result<(), Error> {
-    fs::create_dir_all(home).map_err(|error| io_error("creating", home, &error))?;
-    restrict(home).map_err(|error| io_error("restricting", home, &error))?;
-    let _lock = lock(home)?;
-    let path = home.join("profile.json");
-    if path.exists() {
-        let hint = "use it, or choose another home with --home";
-        return Err(Error::new("profile-exists", format!("{} has a profile already", home.display()), hint));
-    }
+    let _lock = prepare(home)?;
     if name.trim().is_empty() || name.len() > tombolo_model::limit::NAME_BYTES_MAX {
         return Err(Error::new("name", "a name needs 1 to 256 bytes", ""));
     }
@@ -125,7 +158,7 @@ pub(crate) fn create(
         key_store: kind_word(kind).to_owned(),
         relays: relays.to_vec(),
     };
-    write(&path, &description)
+    describe(home, &description)
 }
 
 /// Checks an address of a relay.
@@ -174,7 +207,7 @@ fn restrict(_home: &Path) -> std::io::Result<()> {
 impl Profile {
     /// Opens the profile in `home`; `kind` overrides where its keys are sought.
     pub(crate) fn open(home: &Path, kind: Option<KeyStoreKind>) -> Result<Self, Error> {
-        let path = home.join("profile.json");
+        let path = description(home);
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::new(
                 "no-profile",
@@ -195,6 +228,7 @@ impl Profile {
             ));
         }
         let lock = lock_patiently(home)?;
+        crate::backup::tidy(home)?;
         let kind =
             kind.unwrap_or(if description.key_store == "file" { KeyStoreKind::File } else { KeyStoreKind::Keyring });
         let store = KeyStore::open(kind, home)?;
@@ -231,6 +265,9 @@ impl Profile {
     }
 }
 
+/// The name of the database in a home.
+pub(crate) const DATABASE: &str = "tombolo.db";
+
 fn database(home: &Path) -> PathBuf {
-    home.join("tombolo.db")
+    home.join(DATABASE)
 }

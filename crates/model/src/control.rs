@@ -145,7 +145,7 @@ pub enum Control {
         #[n(3)]
         relays: Vec<RelayAddress>,
     },
-    /// Another device of a member; the author is a device of the same account.
+    /// Another device of a member; the author is a device of the same account, or the new device itself.
     #[n(4)]
     Device {
         /// The new device.

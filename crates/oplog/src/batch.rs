@@ -141,6 +141,23 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Forgets how far every peer was read and what each of them was known to hold: the store is another replica's from
+    /// now on, which nobody has met yet. Who brought which op is kept.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn forget_peers(&mut self) -> Result<(), LogError> {
+        self.guard(|batch| {
+            batch.conn.execute(
+                "UPDATE peer SET their_incarnation = NULL, their_position = NULL, their_chain = NULL, acked = 0, \
+                 streamed = 0",
+                [],
+            )?;
+            batch.conn.execute_batch("DELETE FROM proven; DELETE FROM register_peer;")?;
+            Ok(())
+        })
+    }
+
     /// Remembers that a peer durably holds what it may see up to our arrival `position`. Never goes back.
     ///
     /// # Errors

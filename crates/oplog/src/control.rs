@@ -4,7 +4,8 @@
 //! arrival, the same ops are taken in the end:
 //! - a genesis by the device that its certificate names;
 //! - a join whose invitation's op is stored and had not expired by the join's own clock;
-//! - a device op by a member device of the same account;
+//! - a device op by a member device of the same account, or by the very device that its certificate names, where the
+//!   account is a member by any other device: the account's key outranks its devices, and that certificate is its word;
 //! - everything else by any member device.
 //!
 //! Control ops therefore count when they are stored, not when they are delivered. The limits of an invitation that only
@@ -60,10 +61,13 @@ impl Batch<'_> {
             Some(Control::Join { certificate, invite, .. }) => self.judge_join(op, n, certificate, invite, via, run),
             Some(Control::Device { certificate }) => {
                 let (account, device) = (certificate.account(), certificate.device());
-                if !roster::is_member_of(self.conn, n, author, &account)? {
+                let others = roster::other_devices(self.conn, n, &account, &device)?;
+                // Nobody else can bring a device in by its certificate: the op bears its own signature. And the account
+                // must be here by another one, or a certificate alone would open every conversation.
+                let by_itself = device == *author && others > 0;
+                if !by_itself && !roster::is_member_of(self.conn, n, author, &account)? {
                     return Ok(Verdict::Stranger);
                 }
-                let others = roster::other_devices(self.conn, n, &account, &device)?;
                 let room = others < DEVICES_PER_ACCOUNT_MAX;
                 Ok(if room { Verdict::Authorised } else { Verdict::Refused(Reason::TooManyDevices) })
             }

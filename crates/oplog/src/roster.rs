@@ -145,7 +145,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// The ops by which devices take part, by clock and id: the genesis, invitations, joins. At most `limit`.
+    /// The ops by which devices take part, by clock and id: the genesis, invitations, joins. At most `limit`: the first
+    /// ones, on which the others rest, and the last ones, since whoever has just come needs its own.
     ///
     /// # Errors
     /// [`LogError`] of SQLite, [`LogError::Damaged`].
@@ -163,8 +164,11 @@ impl Reader {
         while let Some(row) = rows.next()? {
             arrivals.extend(reads::find(conn, n, &OpId(row::array(row, 0)?))?);
         }
+        let left_out = arrivals.len().saturating_sub(limit);
+        let first = limit / 2;
+        let chosen = arrivals.into_iter().enumerate().filter(|(at, _)| *at < first || *at >= first + left_out);
         let mut ops = Vec::new();
-        for arrival in arrivals.into_iter().take(limit) {
+        for (_, arrival) in chosen {
             ops.extend(reads::load(conn, arrival)?);
         }
         ops.sort_by_key(|op| (op.header.hlc, op.id));

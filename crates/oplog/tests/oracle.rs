@@ -155,7 +155,11 @@ fn authorised(one: &Incoming, stored: &BTreeMap<OpId, Incoming>) -> bool {
             let member = members(stored).contains(&(author, certificate.account));
             certificate.device == author && (member || stored.values().any(open))
         }
-        Some(Control::Device { certificate }) => members(stored).contains(&(author, certificate.account)),
+        Some(Control::Device { certificate }) => {
+            let by_itself = certificate.device == author
+                && members(stored).iter().any(|(_, account)| *account == certificate.account);
+            by_itself || members(stored).contains(&(author, certificate.account))
+        }
         _ => members(stored).iter().any(|(device, _)| *device == author),
     }
 }

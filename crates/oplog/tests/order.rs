@@ -79,6 +79,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (1..4_u8, 0..3_u8).prop_map(|(author, key)| Step::Revoke { author, key }),
         4 => (2..7_u8, 0..3_u8).prop_map(|(device, key)| Step::Join { device, key }),
         1 => (1..4_u8, 1..7_u8, 1..4_u8).prop_map(|(author, device, account)| Step::Device { author, device, account }),
+        2 => (1..7_u8, 1..4_u8).prop_map(|(device, account)| Step::Device { author: device, device, account }),
         1 => any::<usize>().prop_map(|of| Step::Branch { of }),
         1 => author.clone().prop_map(|author| Step::WrongPrev { author }),
         1 => author.clone().prop_map(|author| Step::Gap { author }),

@@ -202,6 +202,62 @@ fn devices_come_by_devices_of_their_account_up_to_the_limit() {
 }
 
 #[test]
+fn of_many_ops_by_which_devices_take_part_the_first_and_the_last_are_given() {
+    let mut script = Script::new(1);
+    script.invite(1, 7, 1, 0);
+    for number in 0..20 {
+        script.control(1, &[], Control::Device { certificate: certificate(1, 100 + number) });
+    }
+    let mut store = Store::new();
+    store.take(&script.written);
+    let ids = |limit| -> Vec<_> {
+        store.log.entitling(&script.conversation, limit).unwrap().into_iter().map(|op| op.id).collect()
+    };
+    let all: Vec<_> = script.written.iter().map(|one| one.op.id).collect();
+    assert_eq!((ids(22), ids(100)), (all.clone(), all.clone()));
+    assert_eq!(ids(5), [&all[..2], &all[19..]].concat());
+    assert_eq!(ids(0), []);
+}
+
+/// The account's word is enough, whatever came first; a certificate of an account that is not here opens nothing.
+#[test]
+fn a_device_comes_by_itself_where_its_account_is_a_member() {
+    let mut script = Script::new(1);
+    let invite = script.invite(1, 7, 1, 0);
+    let join = script.join(2, 2, 7, &[]);
+    let phone = script.control(22, &[], Control::Device { certificate: certificate(2, 22) });
+    let text = script.text(22, &[], "from the new phone");
+    let foreign = script.control(33, &[], Control::Device { certificate: certificate(3, 33) });
+    // Somebody else who has seen the certificate.
+    let stolen = script.control(44, &[], Control::Device { certificate: certificate(2, 22) });
+    let genesis = script.written[0].clone();
+    let orders: [[&Incoming; 5]; 3] = [
+        [&genesis, &invite, &join, &phone, &text],
+        [&genesis, &text, &phone, &join, &invite],
+        [&genesis, &phone, &text, &invite, &join],
+    ];
+    for order in orders {
+        let mut store = Store::new();
+        for one in order {
+            store.take(std::slice::from_ref(one));
+        }
+        let id = script.conversation;
+        assert!(store.log.is_member(&id, &device(22)).unwrap());
+        assert_eq!((store.log.strangers(&id).unwrap(), store.log.conversation(&id).unwrap().unwrap().ops), (0, 5));
+        for refused in [&foreign, &stolen] {
+            assert_eq!(only_reason(&store.take(std::slice::from_ref(refused))), Reason::UnknownAuthor);
+        }
+        assert!(!store.log.is_member(&id, &device(33)).unwrap() && !store.log.is_member(&id, &device(44)).unwrap());
+        // From the newcomer itself, as a relay takes it, is no different.
+        let mut relay = Store::new();
+        relay.take(&[genesis.clone(), invite.clone(), join.clone()]);
+        let appended = relay.append_with(&[phone.clone(), text.clone()], Some(22), NOW_MS, &mut NoFold);
+        assert_eq!((appended.stored.len(), appended.granted.len()), (2, 1));
+        store.assert_healthy();
+    }
+}
+
+#[test]
 fn relays_add_up_in_display_order_and_local_ones_come_first() {
     let mut script = Script::new(1);
     let mut store = Store::new();

@@ -164,7 +164,7 @@ impl Expected {
                 return Ok(());
             }
             Some(Content::Imported(imported)) => {
-                let place = Place::imported(imported.time_ms, op.header.hlc, op.id);
+                let place = Place::imported(imported.time_ms, imported.rank, op.header.hlc, op.id);
                 let mut statement = conn.prepare_cached(
                     "SELECT m.sub, m.id, m.at = ?3 AND m.who = ?4 AND m.text = ?5 AND m.kind = 0 AND m.late = 0 \
                      AND m.section = 0 AND m.arrival = o.arrival AND m.log = o.log \

@@ -21,10 +21,10 @@ pub enum Section {
 pub struct Place {
     /// Which part.
     pub section: Section,
-    /// Native: the clock reading. Imported: the claimed time as a clock reading with counter 0.
+    /// Native: the clock reading. Imported: the claimed time as a clock reading, whose counter says which of the messages
+    /// of that time it is.
     pub at: u64,
-    /// Imported: the reading of the op that brought it, which keeps lines of one second in the order of their file.
-    /// Native: 0.
+    /// Imported: the reading of the op that brought it. Native: 0.
     pub sub: u64,
     /// The op.
     pub id: OpId,
@@ -37,10 +37,13 @@ impl Place {
         Self { section: Section::Native, at: bounded(hlc.0), sub: 0, id }
     }
 
-    /// Of an imported message: claimed **milliseconds** since 1970, and the op that brought it.
+    /// Of an imported message: claimed **milliseconds** since 1970, its place among those of one claimed time, and the op
+    /// that brought it. Lines without a rank, as older versions brought them, stand first, in the order in which they came;
+    /// so do those from the 65,535th of one time on, at the end.
     #[must_use]
-    pub fn imported(time_ms: u64, hlc: Hlc, id: OpId) -> Self {
-        Self { section: Section::Imported, at: bounded(Hlc::new(time_ms, 0).0), sub: bounded(hlc.0), id }
+    pub fn imported(time_ms: u64, rank: Option<u64>, hlc: Hlc, id: OpId) -> Self {
+        let among = rank.map_or(0, |rank| u16::try_from(rank.saturating_add(1)).unwrap_or(u16::MAX));
+        Self { section: Section::Imported, at: bounded(Hlc::new(time_ms, among).0), sub: bounded(hlc.0), id }
     }
 
     /// A place right below: a page after it begins with what stands here.
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn places_survive_as_text() {
         let native = Place::native(Hlc::new(5, 3), OpId([7; 32]));
-        let imported = Place::imported(9, Hlc::new(5, 4), OpId([8; 32]));
+        let imported = Place::imported(9, Some(3), Hlc::new(5, 4), OpId([8; 32]));
         for place in [native, imported] {
             assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
             assert_eq!(place.to_string().to_uppercase().parse::<Place>().unwrap(), place);
@@ -147,8 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn ranks_come_before_readings_and_never_change_the_time() {
+        let at = |rank, hlc| Place::imported(9, rank, Hlc(hlc), OpId::ZERO);
+        let order = [at(None, 7), at(Some(0), 9), at(Some(1), 3), at(Some(70_000), 1), at(Some(u64::MAX), 2)];
+        assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+        assert!(order.iter().all(|place| place.time_ms() == 9));
+        assert!(order[4] < Place::imported(10, None, Hlc(0), OpId::ZERO));
+    }
+
+    #[test]
     fn the_end_of_time_still_has_a_place() {
-        let place = Place::imported(u64::MAX, Hlc(u64::MAX), OpId::ZERO);
+        let place = Place::imported(u64::MAX, Some(u64::MAX), Hlc(u64::MAX), OpId::ZERO);
         assert!(place.at <= i64::MAX as u64 && place.sub <= i64::MAX as u64);
         assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use tombolo_model::content::{Content, Imported};
-use tombolo_model::{AccountId, Class, ConversationId, DeviceId, Hlc, Op, OpId, Register};
+use tombolo_model::{AccountId, Class, ConversationId, DeviceId, Op, OpId, Register};
 use tombolo_oplog::{Delivered, Fold, LogError, Opened, ReadBody, Reader};
 
 /// Opens sealed bodies. The client gives one in; this crate holds no keys.
@@ -184,7 +184,7 @@ impl Views {
         id: &OpId,
     ) -> Result<Option<Place>, LogError> {
         Ok(reader.op(conversation, id)?.map(|op| match self.open(&op) {
-            Some(Content::Imported(imported)) => Place::imported(imported.time_ms, op.header.hlc, op.id),
+            Some(Content::Imported(imported)) => place_of_import(&op, &imported),
             _ => Place::native(op.header.hlc, op.id),
         }))
     }
@@ -502,6 +502,10 @@ fn put_name(tx: &Transaction<'_>, op: &Op, numbers: Numbers, name: &str) -> Resu
     Ok(())
 }
 
+fn place_of_import(op: &Op, imported: &Imported) -> Place {
+    Place::imported(imported.time_ms, imported.rank, op.header.hlc, op.id)
+}
+
 fn put_imported(tx: &Transaction<'_>, op: &Op, numbers: Numbers, imported: &Imported) -> Result<(), rusqlite::Error> {
     if insert_imported(tx, op, numbers, imported)? {
         return Ok(());
@@ -510,7 +514,7 @@ fn put_imported(tx: &Transaction<'_>, op: &Op, numbers: Numbers, imported: &Impo
     // to the arrival that it has now.
     let mut statement =
         tx.prepare_cached("DELETE FROM message WHERE source_key = ?2 AND conversation = ?1 AND (sub, id) >= (?3, ?4)")?;
-    let hlc = Place::imported(imported.time_ms, op.header.hlc, op.id).sub as i64;
+    let hlc = place_of_import(op, imported).sub as i64;
     if statement.execute(params![numbers.conversation, imported.source_key, hlc, op.id.as_bytes()])? > 0 {
         insert_imported(tx, op, numbers, imported)?;
     }
@@ -524,7 +528,7 @@ fn insert_imported(
     numbers: Numbers,
     imported: &Imported,
 ) -> Result<bool, rusqlite::Error> {
-    let place = Place::imported(imported.time_ms, Hlc(op.header.hlc.0), op.id);
+    let place = place_of_import(op, imported);
     let mut statement = tx.prepare_cached(
         "INSERT INTO message (conversation, section, at, sub, id, arrival, log, kind, late, source_key, who, text) \
          VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9) ON CONFLICT DO NOTHING",

@@ -100,3 +100,36 @@ fn imported_messages_stand_above_and_are_never_late_or_unread() {
     assert_eq!(shown[2].text, "mine");
     assert_eq!(unread(&store.log, &group.conversation, &device(OWN)).unwrap(), 0);
 }
+
+/// Whoever imports an export, and in whatever order its parts arrive: lines of one time stand as they stand in the export.
+#[test]
+fn ranks_decide_among_lines_of_one_second_whoever_brought_them() {
+    let mut group = Group::new(1);
+    let at = |rank: u64, text: &str| {
+        Content::Imported(Imported {
+            time_ms: 9_000,
+            who: "p".into(),
+            text: text.into(),
+            source_key: [u8::try_from(rank).unwrap(); 16],
+            rank: Some(rank),
+            files: None,
+            source: Some("phone".into()),
+        })
+    };
+    let lines = [at(0, "a"), at(1, "b"), at(2, "c"), at(3, "d")];
+    // Two importers, each of whom has brought what the other lacks, the second half first by clock.
+    let ops = [
+        group.say(3, 10, &lines[3]),
+        group.say(3, 11, &lines[2]),
+        group.say(1, 20, &lines[1]),
+        group.say(1, 21, &lines[0]),
+    ];
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let mut store = Store::of(&group);
+        for at in order {
+            store.take(&ops[at..=at]);
+        }
+        assert_eq!(store.texts(&group.conversation), ["a", "b", "c", "d"]);
+        store.assert_rebuilt_equals_live();
+    }
+}

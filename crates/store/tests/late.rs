@@ -133,7 +133,7 @@ fn a_window_of_imports_moves_nothing() {
     let group = Group::new(1);
     let store = &mut Store::of(&group);
     let batch = store.log.batch().unwrap();
-    let place = Place::imported(5, Hlc::new(6, 0), OpId([1; 32]));
+    let place = Place::imported(5, None, Hlc::new(6, 0), OpId([1; 32]));
     assert!(!mark_seen(batch.transaction().unwrap(), &group.conversation, &place, &place, 0).unwrap());
     batch.commit().unwrap();
     assert_eq!(seen(&store.log, &group.conversation).unwrap(), None);

@@ -17,8 +17,8 @@ pub struct Shown {
     pub names: BTreeMap<u8, String>,
 }
 
-/// Place (claimed time, clock, id), who, text.
-type Kept = ((u64, Hlc, OpId), String, String);
+/// Place (claimed time, rank, clock, id), who, text.
+type Kept = ((u64, Option<u64>, Hlc, OpId), String, String);
 
 pub fn shown(ops: &[Op]) -> Shown {
     let mut ops: Vec<&Op> = ops.iter().filter(|op| op.header.class == Class::Content).collect();
@@ -34,7 +34,7 @@ pub fn shown(ops: &[Op]) -> Shown {
                 shown.names.insert(crate::world::account(op.header.author.0[0]), name);
             }
             Content::Imported(line) => {
-                let place = (line.time_ms, op.header.hlc, op.id);
+                let place = (line.time_ms, line.rank, op.header.hlc, op.id);
                 imported.entry(line.source_key).or_insert((place, line.who, line.text));
             }
             Content::Message(_)
@@ -49,7 +49,7 @@ pub fn shown(ops: &[Op]) -> Shown {
     }
     let mut imported: Vec<_> = imported.into_values().collect();
     imported.sort();
-    shown.messages = imported.into_iter().map(|((ms, _, id), who, text)| (ms, who, text, id)).collect();
+    shown.messages = imported.into_iter().map(|((ms, _, _, id), who, text)| (ms, who, text, id)).collect();
     shown.messages.extend(native);
     shown
 }
@@ -71,6 +71,7 @@ pub fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
         1 => "[A-Z]{1,3}".prop_map(Content::Title),
         1 => "[A-Z]{1,3}".prop_map(Content::Name),
         3 => (0..12u8).prop_map(crate::world::line),
+        3 => (20..32u8, proptest::option::of(0..4u64)).prop_map(|(number, rank)| crate::world::ranked(number, rank)),
     ];
     let people = 1..=crate::world::PEOPLE;
     let act = (people.clone(), 0..40u64, proptest::option::of(people), content)

@@ -29,7 +29,7 @@ fn message(number: u64, ms: u64, author: u8) -> Message {
 }
 
 fn imported(number: u64, ms: u64) -> Message {
-    let place = Place::imported(ms, Hlc::new(9, 0), id(number));
+    let place = Place::imported(ms, None, Hlc::new(9, 0), id(number));
     Message { place, who: Some("p".into()), ..message(number, 0, 1) }
 }
 

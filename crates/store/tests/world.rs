@@ -110,12 +110,17 @@ impl Group {
 
 /// A line from elsewhere; equal numbers are equal lines.
 pub fn line(number: u8) -> Content {
+    ranked(number, None)
+}
+
+/// One of three lines of a second, with what its importer says of its place among them.
+pub fn ranked(number: u8, rank: Option<u64>) -> Content {
     Content::Imported(Imported {
         time_ms: 1_000_000_000_000 + u64::from(number / 3) * 1_000,
         who: format!("p{number}"),
         text: format!("line {number}"),
         source_key: [number; 16],
-        rank: None,
+        rank,
         files: None,
         source: None,
     })

@@ -1,8 +1,8 @@
 //! Edits, deletions, undoing, reactions, pins: rights, several devices at once, restarts.
 
 use super::{Stage, code};
-use tombolo_client::{ConversationId, Line, OpId, Post};
 use tombolo_client::node::UNDO_MS;
+use tombolo_client::{ConversationId, Line, OpId, Post};
 
 /// Ann has two devices (0 and 1) and founded the group; Ben (2) and Cem (3) have one each.
 fn stage() -> (Stage, ConversationId) {

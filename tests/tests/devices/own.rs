@@ -61,7 +61,11 @@ fn act(stage: &mut Stage, rng: &mut Rng, group: ConversationId, messages: &[OpId
         }
         4 => {
             let who = AccountId([number as u8; 32]);
-            if on { plain.blocked.insert(who) } else { plain.blocked.remove(&who) };
+            if on {
+                plain.blocked.insert(who)
+            } else {
+                plain.blocked.remove(&who)
+            };
             stage.on(device, |node, now| node.block(who, on, now)).unwrap();
         }
         5 => {
@@ -85,8 +89,12 @@ fn devices_that_meet_after_each_act_make_one_switchboard() {
     for seed in 0..4 {
         let (mut stage, group, messages) = stage();
         let mut rng = Rng::new(seed);
-        let mut plain =
-            Agreed { keeping: BTreeMap::new(), blocked: BTreeSet::new(), hidden: BTreeSet::new(), draft: String::new() };
+        let mut plain = Agreed {
+            keeping: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            draft: String::new(),
+        };
         for _ in 0..20 {
             act(&mut stage, &mut rng, group, &messages, &mut plain);
             stage.meet_all();
@@ -104,8 +112,12 @@ fn devices_that_meet_seldom_agree_in_the_end() {
     for seed in 100..112 {
         let (mut stage, group, messages) = stage();
         let mut rng = Rng::new(seed);
-        let mut plain =
-            Agreed { keeping: BTreeMap::new(), blocked: BTreeSet::new(), hidden: BTreeSet::new(), draft: String::new() };
+        let mut plain = Agreed {
+            keeping: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            draft: String::new(),
+        };
         for _ in 0..24 {
             let device = act(&mut stage, &mut rng, group, &messages, &mut plain);
             if rng.chance(200) {
@@ -139,7 +151,8 @@ fn at_once_muted_and_archived_has_one_result_and_the_loser_is_told() {
         let it = agreed(&stage, device, &group).keeping[&group].clone();
         assert_eq!(it, (5, true, "home".into(), false));
         let conflicts = stage.nodes[device].conflicts(&own).unwrap();
-        let told: Vec<_> = conflicts.iter().map(|it| (it.about.as_str(), it.winner.as_str(), it.loser.as_str())).collect();
+        let told: Vec<_> =
+            conflicts.iter().map(|it| (it.about.as_str(), it.winner.as_str(), it.loser.as_str())).collect();
         assert_eq!(told, [("folder", "home", "work")]);
         assert!(conflicts[0].open);
     }

@@ -3,8 +3,8 @@
 use super::Node;
 use super::reading::state_of;
 use crate::Error;
-use crate::api::{Beside, Cited, Line, Message, MessageState, Reach, ReactionRow};
-use std::collections::BTreeSet;
+use crate::api::{Beside, Cited, Message, MessageState, Reach, ReactionRow};
+use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, Edit, MessageRef, Reaction, Slot, TagSet, Target};
 use tombolo_model::control::Kind;
 use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
@@ -175,15 +175,26 @@ impl Node {
         let hidden = self.hidden(conversation)?;
         // Where no timer was ever set, nobody has to look.
         let timed = !tombolo_store::register(self.log(), conversation, &Slot::Timer)?.given.is_empty();
+        let mut said: BTreeMap<String, Option<AccountId>> = BTreeMap::new();
         let mut shown = Vec::with_capacity(page.len());
         for message in page {
+            let mut is = None;
+            if let Some(who) = &message.who {
+                if !said.contains_key(who) {
+                    said.insert(who.clone(), self.imported_as(conversation, who)?);
+                }
+                is = said.get(who).copied().flatten();
+            }
             if message.is_withdrawn() || hidden.contains(&message.id()) {
                 continue;
             }
             let expires_ms = if timed { self.expires_ms(conversation, &message)? } else { 0 };
             let mut beside = self.beside(&look, &message, expires_ms)?;
             beside.blocked = names.account(&message.author).is_some_and(|account| blocked.contains(&account));
-            let own = names.account(&message.author) == Some(self.account()) || message.author == self.device();
+            let own = match &message.who {
+                Some(_) => is == Some(self.account()),
+                None => names.account(&message.author) == Some(self.account()) || message.author == self.device(),
+            };
             let held = holders.iter().filter(|acked| **acked >= message.arrival).count() as u64;
             let written = message.author == self.device() && message.place.section == Section::Native;
             let reach = if written { self.reach(conversation, message.arrival)? } else { Reach::default() };
@@ -203,7 +214,11 @@ impl Node {
             shown.push(Message {
                 id: message.id(),
                 author: message.author,
-                name: message.who.clone().unwrap_or_else(|| name_of(names, &message.author)),
+                name: match (&message.who, is.and_then(|account| names.of_account(&account))) {
+                    (Some(_), Some(member)) => member.to_owned(),
+                    (Some(who), None) => who.clone(),
+                    (None, _) => name_of(names, &message.author),
+                },
                 text,
                 hlc: message.hlc().0,
                 time_ms: message.time_ms(),
@@ -325,14 +340,14 @@ impl Node {
         Ok(statement.exists(params![conversation.as_bytes(), invite, self.account().as_bytes()])?)
     }
 
-    /// Every message of a conversation, in display order.
+    /// Every message of a conversation that can be read, in display order.
     ///
     /// # Errors
     /// `unknown-conversation` and those of the store.
     pub fn export(
         &self,
         conversation: &ConversationId,
-        mut each: impl FnMut(Line) -> Result<(), Error>,
+        mut each: impl FnMut(Message) -> Result<(), Error>,
     ) -> Result<u64, Error> {
         self.log().conversation(conversation)?.ok_or_else(|| self.no_conversation(conversation))?;
         let mut after: Option<Place> = None;
@@ -344,7 +359,7 @@ impl Node {
             for message in self.show(conversation, page)? {
                 if message.state != MessageState::Sealed {
                     count += 1;
-                    each(Line { time_ms: message.time_ms, who: message.name, text: message.text })?;
+                    each(message)?;
                 }
             }
         }

@@ -58,9 +58,7 @@ fn word<'a>(at: &MessageRef, author: &DeviceId, row: &'a Row) -> Option<Word<'a>
         Content::Delete(delete) if delete.message == *at && (mine || founder) => {
             Word::Delete(mine && delete.withdrawn == Some(true))
         }
-        Content::Restore(restore) if restore.message == *at && mine => {
-            Word::Restore(&restore.content.text)
-        }
+        Content::Restore(restore) if restore.message == *at && mine => Word::Restore(&restore.content.text),
         _ => return None,
     };
     (row.hlc > at.hlc).then_some(word)
