@@ -5,6 +5,7 @@ mod backups;
 mod binaries;
 mod canary;
 mod devices;
+mod erasing;
 mod files;
 mod first_path;
 mod fuzz;

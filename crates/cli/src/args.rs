@@ -3,9 +3,11 @@
 //! Only parsing. What a command does stands in `commands.rs`; what it prints in `rows.rs` (JSON) and `show.rs` (people).
 
 mod reading;
+mod storage;
 mod talk;
 
 pub(crate) use reading::{Reading, Tell};
+pub(crate) use storage::Storage;
 pub(crate) use talk::Talk;
 
 use crate::door::DateOrder;
@@ -180,6 +182,8 @@ pub(crate) enum Command {
     },
     #[command(flatten)]
     Reading(Reading),
+    #[command(flatten)]
+    Storage(Storage),
     #[command(flatten)]
     Talk(Talk),
     /// Exchange with relays and peers until nothing is missing

@@ -9,6 +9,7 @@ mod import;
 mod files;
 mod reading;
 mod search;
+mod storage;
 mod talk;
 
 use crate::args::{Cli, Command, Global, KeyStore};
@@ -99,6 +100,7 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
         }
         Command::Members { conversation } => members(door, &conversation, out).await,
         Command::Reading(command) => reading::run(door, command, out).await,
+        Command::Storage(command) => storage::run(door, command, out).await,
         Command::Talk(command) => talk::run(door, command, out).await,
         Command::Sync { relay, peer, once, trust } => {
             let options = SyncOptions {

@@ -14,8 +14,8 @@ pub(crate) use tombolo_client::import::{DateOrder, Export, Format, Imports};
 pub(crate) use tombolo_client::{
     AccountId, Backup, BackupKey, Cited, ConflictRow, ConversationId, ConversationRow, Created, DigestRow, Event,
     Events, FileRow, FileSettings, FileState, Finding, InvalidBackupKey, InviteRow, Listening, Message, MessageState,
-    OpId, OutboxRow, Post, Progress, Receipt, SearchHit, SearchQuery, Sent, Standing, SyncOptions, SyncReport, TextRow,
-    VersionRow,
+    OpId, OutboxRow, Post, Progress, Receipt, SearchHit, SearchQuery, Sent, Standing, StorageRow, SyncOptions,
+    SyncReport, TextRow, VersionRow,
 };
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn passes(command: &Command) -> bool {
         // A file is the caller's.
         Command::Export { html, .. } => html.is_none(),
         Command::Sync { .. } | Command::Retry | Command::Search(_) | Command::Members { .. } => true,
-        Command::Talk(_) | Command::Reading(_) => true,
+        Command::Talk(_) | Command::Reading(_) | Command::Storage(_) => true,
         Command::Init { .. } | Command::Import(_) | Command::Doctor { .. } => false,
         Command::Backup { .. } | Command::Restore { .. } => false,
         Command::Watch { .. } | Command::Listen { .. } => false,

@@ -304,6 +304,13 @@ impl Body {
 
     fn run(mut self, runtime: &Runtime, mut node: Node, mut inbox: mpsc::Receiver<Message>) {
         let mut ticked_ms = self.now().mono_ms;
+        // Before anything is shown: what expired while nobody was looking.
+        let now = self.now();
+        node.replica().fold_mut().set_now(now.wall_ms);
+        if let Err(error) = node.replica().expire(now) {
+            tracing::error!(code = error.code(), "The store failed; the node stops: {error}");
+            return;
+        }
         loop {
             let now_ms = self.now().mono_ms;
             let due_ms = node.replica().deadline_ms().unwrap_or(u64::MAX).min(ticked_ms + TICK_MS);

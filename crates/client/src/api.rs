@@ -1,9 +1,11 @@
 //! What the facade hands out: plain structs with public fields, made for screens and scripts, not for storage.
 
+mod storage;
 mod talk;
 
 pub use tombolo_store::search::Query as SearchQuery;
 
+pub use storage::{Packed, StorageRow};
 pub use talk::{Beside, Cited, ConflictRow, Keeping, OutboxRow, Post, ReactionRow, SearchHit, TextRow, VersionRow};
 
 use crate::token::WriteToken;

@@ -1,6 +1,7 @@
 //! The handle.
 
 mod reading;
+mod storage;
 mod talk;
 
 use crate::actor::Actor;

@@ -29,8 +29,8 @@ mod watch;
 
 pub use api::{
     Beside, Cited, ConflictRow, ConversationRow, DigestRow, Event, Finding, FoundBy, InviteRow, Keeping, Line, Message,
-    MessageState, OutboxRow, Post, Progress, Reach, ReactionRow, Receipt, SearchHit, SearchQuery, Sent, Standing,
-    SyncReport, TextRow, VersionRow,
+    MessageState, OutboxRow, Packed, Post, Progress, Reach, ReactionRow, Receipt, SearchHit, SearchQuery, Sent,
+    Standing, StorageRow, SyncReport, TextRow, VersionRow,
 };
 pub use backup::Backup;
 pub use client::{Client, Config, Created};

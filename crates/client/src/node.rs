@@ -10,6 +10,7 @@ mod own;
 mod reading;
 mod search;
 mod show;
+mod storage;
 mod talk;
 mod texts;
 pub mod typing;

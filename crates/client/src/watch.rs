@@ -275,7 +275,11 @@ async fn words(actor: &Actor, happening: &Happening) -> Vec<Event> {
             let words = format!("{} no longer has what it once confirmed; it is filled again", peer.short());
             vec![Event::Notice { code: "acks-lost", words }]
         }
-        Inner::Authenticated { .. } | Inner::Acked { .. } | Inner::Registers { .. } => Vec::new(),
+        Inner::Authenticated { .. }
+        | Inner::Acked { .. }
+        | Inner::Registers { .. }
+        | Inner::Gone { .. }
+        | Inner::Wiped => Vec::new(),
     }
 }
 

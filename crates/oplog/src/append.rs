@@ -9,14 +9,14 @@ use crate::cache::{Conversation, Known, LogRow, pending_of};
 use crate::control::Verdict;
 use crate::deliver::Delivered;
 use crate::place::{Place, follows_own_tail};
-use crate::{Batch, Equivocation, Fold, LogError, State, reads, row};
+use crate::{Batch, Equivocation, Fold, LogError, Lost, State, gone, reads, row};
 use core::fmt;
 use rusqlite::params;
 use rusqlite::types::Null;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use tombolo_model::limit::{BRANCHES_PER_LOG_MAX, PENDING_PER_AUTHOR_MAX};
-use tombolo_model::{BodyHash, Control, ConversationId, DeviceId, Op, OpId, Sound};
+use tombolo_model::{BodyHash, Class, Control, ConversationId, DeviceId, Op, OpId, Sound};
 
 /// An op that the caller has verified, with what its body says if it is a control op.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,8 @@ pub struct Appended {
     /// A peer brought an op of this device that was not here: the log's tail had been lost, and the next own op begins a
     /// new log.
     pub tail_lost: bool,
+    /// Ops whose bodies went, or were not kept.
+    pub gone: Vec<Lost>,
 }
 
 /// One call of append while it runs.
@@ -292,6 +294,15 @@ impl Batch<'_> {
             State::Void
         };
 
+        let fate = self.fate(op, n, run.now_ms)?;
+        let bare;
+        let op = if fate.why != 0 && op.body.is_some() {
+            bare = Op { body: None, ..op.clone() };
+            &bare
+        } else {
+            op
+        };
+
         let new_log = log.is_none();
         let mut log = match log {
             Some(log) => log,
@@ -301,6 +312,9 @@ impl Batch<'_> {
         let chain = self.cache.chain.next(&op.id);
         self.insert_row(op, n, log.n, arrival, chain.0, via.source, &place)?;
         (self.cache.position, self.cache.chain) = (arrival, chain);
+        if !fate.is_plain() {
+            self.meet(fate, op, n, arrival, run)?;
+        }
         self.enter_log(&mut log, op, &place, arrival, state)?;
         self.cache.fresh.push(&op.id, arrival);
         if own {
@@ -443,21 +457,36 @@ impl Batch<'_> {
             let mut statement = self.conn.prepare_cached("UPDATE op SET signature = ?2 WHERE arrival = ?1")?;
             statement.execute(params![arrival as i64, signature.0])?;
         }
-        let embodied = bodiless && op.body.is_some();
+        let mut embodied = bodiless && op.body.is_some();
+        if embodied && gone::bits(self.conn, arrival)? != 0 {
+            // Gone for good, whoever still has it.
+            embodied = false;
+        } else if embodied && op.header.class == Class::Content && is_over(op, run.now_ms) {
+            embodied = false;
+            self.drop_body(arrival, gone::EXPIRED, run)?;
+        }
         if embodied {
             let mut statement =
                 self.conn.prepare_cached("UPDATE op SET body = ?2, body_hash = NULL WHERE arrival = ?1")?;
             statement.execute(params![arrival as i64, op.body])?;
+            self.conn.prepare_cached("DELETE FROM wanted WHERE arrival = ?1")?.execute([arrival as i64])?;
             if let Some(control) = control {
                 self.apply_control(op, control, n, arrival, run)?;
             }
             if reads::state_of(self.conn, arrival)? == State::Delivered {
                 let conversation = op.conversation();
-                let delivered = Delivered { op, conversation, n, log, arrival, control, own: false, late_hint: true };
+                let own = false;
+                let delivered =
+                    Delivered { op, conversation, n, log, arrival, control, own, late_hint: true, gone: None };
                 run.fold.body(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
             }
         }
         run.out.completed += usize::from(embodied || (unsigned && op.signature.is_some()));
         Ok(())
     }
+}
+
+/// Whether the time of an op's body is over.
+fn is_over(op: &Op, now_ms: u64) -> bool {
+    op.header.expires_ms != 0 && op.header.expires_ms <= now_ms
 }

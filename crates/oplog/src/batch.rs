@@ -6,7 +6,7 @@
 
 use crate::append::{Appended, Incoming};
 use crate::cache::{Cache, Conversation, LogRow};
-use crate::{Cursor, Fold, LogError, Reader};
+use crate::{Cursor, Fold, LogError, Lost, Reader};
 use core::borrow::Borrow;
 use core::fmt;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -23,6 +23,8 @@ pub struct Batch<'a> {
     pub(crate) insert: Option<CachedStatement<'a>>,
     /// A step has failed, so rows and memory may differ.
     failed: bool,
+    /// Something was let go of that must not stay in the WAL.
+    pub(crate) wipes: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -31,7 +33,7 @@ impl<'a> Batch<'a> {
         let begun = Transaction::new_unchecked(conn, TransactionBehavior::Immediate);
         let tx = begun.map_err(|error| note(reader, error.into()))?;
         let refreshed = cache.refresh(conn, reader.incarnation());
-        let mut batch = Self { reader, conn, cache, tx: Some(tx), insert: None, failed: false };
+        let mut batch = Self { reader, conn, cache, tx: Some(tx), insert: None, failed: false, wipes: false };
         batch.guard(|_| refreshed)?;
         Ok(batch)
     }
@@ -66,11 +68,12 @@ impl<'a> Batch<'a> {
         self.guard(|batch| batch.append_all(ops, from, now_ms, fold))
     }
 
-    /// Lets early ops go whose time has come, and what waited for them. Returns how many were delivered.
+    /// Lets early ops go whose time has come, and what waited for them. Returns how many were delivered, and whose bodies
+    /// they erased.
     ///
     /// # Errors
     /// As [`Batch::append`].
-    pub fn release_early(&mut self, now_ms: u64, fold: &mut dyn Fold) -> Result<usize, LogError> {
+    pub fn release_early(&mut self, now_ms: u64, fold: &mut dyn Fold) -> Result<(usize, Vec<Lost>), LogError> {
         self.guard(|batch| batch.release(now_ms, fold))
     }
 
@@ -107,6 +110,9 @@ impl<'a> Batch<'a> {
             return Err(error.into());
         }
         self.cache.trim();
+        if self.wipes {
+            self.reader.set_unwiped(true);
+        }
         Ok(())
     }
 

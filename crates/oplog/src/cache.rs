@@ -46,6 +46,8 @@ pub(crate) struct Cache {
     pub(crate) dropped: BTreeSet<OpId>,
     /// Whether any voucher is kept; `None` = not looked yet.
     pub(crate) vouchers: Option<bool>,
+    /// Whether any op was named to be erased that is not here; `None` = not looked yet.
+    pub(crate) intents: Option<bool>,
 }
 
 impl Cache {

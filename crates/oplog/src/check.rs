@@ -6,7 +6,7 @@
 use crate::repair::{recount_heads, recount_log, sorted_items, waits_of};
 use crate::row;
 use crate::tree::{NodeRow, Tree};
-use crate::{LogError, Reader, State, ids, newest, pages};
+use crate::{LogError, Reader, State, bodies, ids, newest, pages};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use tombolo_model::digest::Chain;
@@ -15,7 +15,8 @@ use tombolo_model::{ConversationId, Hlc, OpId};
 /// Answer of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Stable name: `sqlite`, `ids`, `arrivals`, `index`, `logs`, `digest`, `heads`, `waiting`.
+    /// Stable name: `sqlite`, `ids`, `arrivals`, `index`, `logs`, `digest`, `heads`, `waiting`,
+    /// `bodies`.
     pub check: &'static str,
     /// Whether everything is as it should be.
     pub ok: bool,
@@ -90,6 +91,7 @@ impl Reader {
             per_conversation("digest", &conversations, progress, |n, complain| check_digest(conn, n, complain))?,
             per_conversation("heads", &conversations, progress, |n, complain| check_heads(conn, n, complain))?,
             per_conversation("waiting", &conversations, progress, |n, complain| check_waiting(conn, n, complain))?,
+            per_conversation("bodies", &conversations, progress, |n, complain| check_bodies(conn, n, complain))?,
         ])
     }
 
@@ -328,4 +330,13 @@ fn check_waiting(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) ->
         complain(format!("{waiting} ops wait, {counted} were counted"));
     }
     Ok(())
+}
+
+/// Bodies that should be gone, or asked for, and are not.
+fn check_bodies(conn: &Connection, n: i64, complain: &mut dyn FnMut(String)) -> Result<(), LogError> {
+    let id: [u8; 16] = conn.query_row("SELECT id FROM conversation WHERE n = ?1", [n], |row| row.get(0))?;
+    bodies::look(conn, n, &ConversationId(id), &mut |trouble| {
+        complain(trouble.words());
+        Ok(())
+    })
 }

@@ -169,6 +169,12 @@ impl Batch<'_> {
                 run.out.granted.push((id, certificate.device()));
                 run.opened.insert(id);
             }
+            // Whoever founded it may erase anything; a device that came to another account, whatever that one wrote.
+            // Before a device's first account nothing of it was stored.
+            let device = certificate.device();
+            if op.header.is_genesis() || (changed > 0 && roster::accounts_of(conn, n, &device)? > 1) {
+                self.review_erasures(n, &id, run)?;
+            }
         }
         let relays: &[RelayAddress] = match control {
             Control::Genesis { relays, .. } | Control::Join { relays, .. } => relays,
@@ -224,8 +230,8 @@ impl Batch<'_> {
             return Ok(Reason::UnknownAuthor);
         }
         let mut statement = conn.prepare_cached(
-            "INSERT INTO stranger (conversation, hlc, id, source, by_author, control, header, signature, body) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO stranger (conversation, hlc, id, source, by_author, control, header, signature, body, expires_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         statement.execute(params![
             n,
@@ -237,6 +243,8 @@ impl Batch<'_> {
             op.header.to_bytes(),
             op.signature.as_ref().map(|signature| signature.0),
             op.body,
+            // Of what it may be erased for is judged when its author is known; its time passes here, too.
+            i64::try_from(op.header.expires_ms).unwrap_or(i64::MAX),
         ])?;
         if let Some(entry) = self.conversation(&id)? {
             entry.strangers += 1;
@@ -250,7 +258,7 @@ impl Batch<'_> {
             return Ok(());
         };
         for (op, control, via) in self.strangers(n)? {
-            let refusals = run.out.refused.len();
+            let (refusals, gone) = (run.out.refused.len(), run.out.gone.len());
             let over = match Sound::check(op.clone()) {
                 Ok(sound) => self.take(&sound, control.as_ref(), via, run)?,
                 // Its row was damaged.
@@ -260,6 +268,8 @@ impl Batch<'_> {
                 }
             };
             if over {
+                // What waited here with its body may be stored without it.
+                self.wipes |= run.out.gone.len() > gone;
                 let mut statement = self
                     .conn
                     .prepare_cached("DELETE FROM stranger WHERE conversation = ?1 AND hlc = ?2 AND id = ?3")?;

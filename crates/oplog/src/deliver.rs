@@ -9,7 +9,7 @@
 
 use crate::append::Run;
 use crate::cache::{Known, LogRow};
-use crate::{Batch, LogError, State, reads, row};
+use crate::{Batch, Gone, LogError, Lost, State, gone, reads, row};
 use rusqlite::{Transaction, params};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Delivered<'a> {
     pub own: bool,
     /// Whether an op with a greater clock reading was delivered before it: it is slotted in above.
     pub late_hint: bool,
+    /// Why its body is not here for good; `None` = it is here, or may come ([`Fold::body`]).
+    pub gone: Option<Gone>,
 }
 
 /// Reads the body of an op; `None` when it cannot be read.
@@ -91,6 +93,16 @@ pub trait Fold {
     /// Of SQLite: the whole batch is given up.
     fn register(&mut self, tx: &Transaction<'_>, n: i64, register: &Register) -> Result<(), rusqlite::Error> {
         let _ = (tx, n, register);
+        Ok(())
+    }
+
+    /// The body of a delivered op goes: what was made of it goes, too. It is here for the last time, unless it never came
+    /// or had gone for a smaller reason before. What erases it has been delivered before. May be told more than once.
+    ///
+    /// # Errors
+    /// Of SQLite: the whole batch is given up.
+    fn gone(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>, why: Gone) -> Result<(), rusqlite::Error> {
+        let _ = (tx, delivered, why);
         Ok(())
     }
 }
@@ -171,10 +183,18 @@ impl Batch<'_> {
         }
         entry.heads.insert(op.id, op.header.hlc);
         let n = entry.n;
-        let delivered = Delivered { op, conversation, n, log, arrival, control, own, late_hint };
+        let gone = match (op.header.class, &op.body) {
+            (Class::Content, None) => Gone::of(gone::bits(self.conn, arrival)?),
+            _ => None,
+        };
+        let erases = !op.header.erases.is_empty();
+        if erases {
+            self.keep_intents(op, n, arrival)?;
+        }
+        let delivered = Delivered { op, conversation, n, log, arrival, control, own, late_hint, gone };
         run.fold.deliver(self.tx.as_ref().ok_or(LogError::Abandoned)?, &delivered)?;
         run.out.delivered += 1;
-        Ok(())
+        if erases { self.erase_named(op, n, run) } else { Ok(()) }
     }
 
     /// Settles whatever waited for `id` alone, and whatever waited for that.
@@ -271,7 +291,7 @@ impl Batch<'_> {
     }
 
     /// See [`Batch::release_early`].
-    pub(crate) fn release(&mut self, now_ms: u64, fold: &mut dyn crate::Fold) -> Result<usize, LogError> {
+    pub(crate) fn release(&mut self, now_ms: u64, fold: &mut dyn crate::Fold) -> Result<(usize, Vec<Lost>), LogError> {
         let mut run = Run::new(None, now_ms, fold);
         run.fold.begin();
         let mut found: Vec<(u64, Hlc, ConversationId, i64)> = Vec::new();
@@ -302,6 +322,6 @@ impl Batch<'_> {
             }
         }
         run.fold.end(self.tx.as_ref().ok_or(LogError::Abandoned)?)?;
-        Ok(run.out.delivered)
+        Ok((run.out.delivered, run.out.gone))
     }
 }

@@ -12,18 +12,20 @@
 //! rebuilt. After a failed commit nothing is trusted until the file is opened again.
 //!
 //! Read in this order: `schema.rs` (the tables), `append.rs` (the way of an op in), `deliver.rs` (causal delivery),
-//! `tree.rs` (sums), `pages.rs`, `ids.rs` and `newest.rs` (finding ops), `reads.rs`, `arrivals.rs`, `roster.rs`, `registers.rs` (beside the log), `check.rs`
-//! (what doctor looks at).
+//! `gone.rs` and `wipe.rs` (bodies that go), `tree.rs` (sums), `pages.rs`, `ids.rs` and `newest.rs` (finding ops), `reads.rs`,
+//! `arrivals.rs`, `roster.rs`, `registers.rs` (beside the log), `check.rs` (what doctor looks at).
 
 mod append;
 mod arrivals;
 mod batch;
+mod bodies;
 mod cache;
 mod check;
 mod control;
 mod deliver;
 mod error;
 mod extensions;
+mod gone;
 mod ids;
 mod migrate;
 mod newest;
@@ -40,6 +42,7 @@ mod schema;
 mod through;
 mod tree;
 mod voucher;
+mod wipe;
 
 pub use append::{Appended, Incoming, Reason, Refusal, Stored};
 pub use arrivals::{ArrivalQuery, Cursor, Peer, Proven, StoredSketch};
@@ -48,6 +51,7 @@ pub use check::{Finding, Progress};
 pub use deliver::{Delivered, Fold, NoFold, Opened, ReadBody};
 pub use error::LogError;
 pub use extensions::Extended;
+pub use gone::{Gone, Lost, Pruned, arrival_of, erasers, gone_at, op_at};
 pub use migrate::{Component, Step, migrate};
 pub use open::{Log, Open, Reader};
 pub use reads::{ConversationRow, Equivocation, Height, Tail};

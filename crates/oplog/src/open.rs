@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a connection waits for another process's lock before it says [`LogError::Busy`].
-const BUSY_TIMEOUT: Duration = Duration::from_millis(5_000);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(5_000);
 /// Statements kept prepared per connection: about twice what the log itself uses.
 const STATEMENTS_MAX: usize = 192;
 /// Page cache of the writer in **KiB** (negative: SQLite's way to say KiB instead of pages).
@@ -59,6 +59,8 @@ pub struct Reader {
     conn: Connection,
     incarnation: u64,
     poisoned: Cell<bool>,
+    /// What was let go of may still stand in the WAL.
+    unwiped: Cell<bool>,
     /// Proofs that were asked for before.
     pub(crate) proofs: RefCell<Proofs>,
 }
@@ -110,6 +112,16 @@ impl Reader {
         self.poisoned.get()
     }
 
+    /// Whether bodies that were let go of may still stand in the WAL (see [`Log::wipe`]).
+    #[must_use]
+    pub fn is_unwiped(&self) -> bool {
+        self.unwiped.get()
+    }
+
+    pub(crate) fn set_unwiped(&self, unwiped: bool) {
+        self.unwiped.set(unwiped);
+    }
+
     pub(crate) fn poison(&self) {
         self.poisoned.set(true);
     }
@@ -155,8 +167,18 @@ impl Log {
             prepare(&conn, &components, open.random)?;
         }
         let incarnation = read_incarnation(&conn)?;
-        let reader = Reader { conn, incarnation, poisoned: Cell::new(false), proofs: RefCell::default() };
-        Ok(Self { reader, cache: Cache::default(), path: open.path, vfs: open.vfs })
+        let reader = Reader {
+            conn,
+            incarnation,
+            poisoned: Cell::new(false),
+            unwiped: Cell::new(false),
+            proofs: RefCell::default(),
+        };
+        let log = Self { reader, cache: Cache::default(), path: open.path, vfs: open.vfs };
+        // A crash may have come between letting go of a body and wiping it.
+        log.set_unwiped(true);
+        log.wipe()?;
+        Ok(log)
     }
 
     /// Opens a second connection that only reads. It sees what is committed.
@@ -170,7 +192,13 @@ impl Log {
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         conn.pragma_update(None, "cache_size", READER_CACHE)?;
         let incarnation = self.reader.incarnation;
-        Ok(Reader { conn, incarnation, poisoned: Cell::new(false), proofs: RefCell::default() })
+        Ok(Reader {
+            conn,
+            incarnation,
+            poisoned: Cell::new(false),
+            unwiped: Cell::new(false),
+            proofs: RefCell::default(),
+        })
     }
 
     /// Begins a batch: everything done through it becomes durable with [`Batch::commit`], or nothing does.

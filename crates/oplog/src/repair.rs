@@ -325,6 +325,7 @@ impl Batch<'_> {
         conn.prepare_cached("DELETE FROM missing WHERE waiter = ?1")?.execute([arrival])?;
         conn.prepare_cached("DELETE FROM undelivered WHERE arrival = ?1")?.execute([arrival])?;
         conn.prepare_cached("DELETE FROM op WHERE arrival = ?1")?.execute([arrival])?;
+        self.forget_fate(damaged.arrival)?;
         conn.prepare_cached(
             "UPDATE own_log SET open = 0 WHERE conversation = ?1 AND (device, log) IN \
              (SELECT author, log FROM log WHERE n = ?2)",
@@ -345,6 +346,7 @@ impl Batch<'_> {
         self.rebuild_logs(n)?;
         self.rebuild_waits(n)?;
         self.rebuild_heads(n)?;
+        self.rebuild_bodies(n, id)?;
         let sum: Sum = tree.sum();
         let last = items.iter().map(|(item, _)| item.arrival).max().unwrap_or(0);
         let mut top_hlc = Hlc::ZERO;

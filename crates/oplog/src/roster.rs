@@ -91,6 +91,21 @@ pub(crate) fn is_member_of(conn: &Connection, n: i64, device: &DeviceId, of: &Ac
     Ok(statement.exists(params![n, device.as_bytes(), of.as_bytes()])?)
 }
 
+/// Whether two devices belong to one account in a conversation.
+pub(crate) fn share_account(conn: &Connection, n: i64, one: &DeviceId, other: &DeviceId) -> Result<bool, LogError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT 1 FROM member a JOIN member b ON b.conversation = a.conversation AND b.account = a.account \
+         WHERE a.conversation = ?1 AND a.device = ?2 AND b.device = ?3",
+    )?;
+    Ok(statement.exists(params![n, one.as_bytes(), other.as_bytes()])?)
+}
+
+/// How many accounts have certified a device in a conversation.
+pub(crate) fn accounts_of(conn: &Connection, n: i64, device: &DeviceId) -> Result<u64, LogError> {
+    let mut statement = conn.prepare_cached("SELECT count(*) FROM member WHERE conversation = ?1 AND device = ?2")?;
+    Ok(statement.query_row(params![n, device.as_bytes()], |row| row.get::<_, i64>(0))? as u64)
+}
+
 /// Devices of an account in a conversation, `except` not counted.
 pub(crate) fn other_devices(
     conn: &Connection,

@@ -140,6 +140,41 @@ pub(crate) fn extension(rest: &[u8]) -> Result<Vec<u8>, LogError> {
     read().map_err(|_| LogError::damaged("the header of an op"))
 }
 
+/// What a header says about bodies and class, from the column of rare fields alone.
+pub(crate) struct Rest {
+    pub(crate) class: Class,
+    pub(crate) expires_ms: u64,
+    pub(crate) erases: Vec<OpId>,
+}
+
+/// Reads what [`encode_rest`] wrote, without the rest of the row.
+pub(crate) fn rest_of(bytes: &[u8]) -> Result<Rest, Malformed> {
+    let mut header = empty();
+    decode_rest(bytes, &mut header)?;
+    Ok(Rest { class: header.class, expires_ms: header.expires_ms, erases: header.erases })
+}
+
+/// A header to be filled in.
+fn empty() -> Header {
+    Header {
+        version: 0,
+        class: Class::Content,
+        conversation: ConversationId::ZERO,
+        author: DeviceId::default(),
+        log: LogId::default(),
+        seq: 0,
+        prev: OpId::ZERO,
+        hlc: Hlc::ZERO,
+        epoch: 0,
+        expires_ms: 0,
+        parents: Vec::new(),
+        erases: Vec::new(),
+        extension: Vec::new(),
+        body_len: 0,
+        body_hash: BodyHash::default(),
+    }
+}
+
 /// **Bytes** of a head in the row of its conversation: id, then clock reading.
 const HEAD_BYTES: usize = OpId::LEN + 8;
 
@@ -175,8 +210,6 @@ pub(crate) fn read(row: &Row<'_>) -> Result<(u64, Op), LogError> {
         None => BodyHash::of(body.as_deref().unwrap_or_default()),
     };
     let mut header = Header {
-        version: 0,
-        class: Class::Content,
         // A genesis op names no conversation: it is known by having founded the one that it is kept in.
         conversation: if id.founds() == conversation { ConversationId::ZERO } else { conversation },
         author: DeviceId(array(row, 2)?),
@@ -187,13 +220,9 @@ pub(crate) fn read(row: &Row<'_>) -> Result<(u64, Op), LogError> {
             None => OpId::ZERO,
         },
         hlc: Hlc(number(row, 5)?),
-        epoch: 0,
-        expires_ms: 0,
-        parents: Vec::new(),
-        erases: Vec::new(),
-        extension: Vec::new(),
         body_len: u32::try_from(number(row, 9)?).map_err(|_| LogError::damaged("body length of an op"))?,
         body_hash,
+        ..empty()
     };
     decode_rest(blob(row, 7)?, &mut header).map_err(|_| LogError::damaged("the header of an op"))?;
     let signature = blob_or_none(row, 11)?.map(fixed).transpose()?.map(Signature);

@@ -197,4 +197,31 @@ INSERT INTO listed (n, arrival) SELECT 1, coalesce(max(arrival), 0) FROM op;
 ",
     },
     crate::registers::STEP,
+    Step {
+        why: "Bodies go: an op erases them, their time is over, or this device lets go of them. No version before this one \
+              wrote or obeyed such ops; should any be stored, doctor finds and mends what they ask for.",
+        sql: "
+-- Ops whose bodies are gone for good, in the order in which they went. why: bits: 1 erased by an op, 2 expired, 4 pruned.
+CREATE TABLE gone (n INTEGER PRIMARY KEY, arrival INTEGER NOT NULL UNIQUE, why INTEGER NOT NULL) STRICT;
+
+-- What delivered ops say about the bodies of others, whether they may or not: a right may come later, and so may the op.
+-- by: arrival of the op that says it; author: its author; at: arrival of the op that it names, NULL until that is here.
+CREATE TABLE erase (
+    conversation INTEGER NOT NULL, target BLOB NOT NULL, by INTEGER NOT NULL, author BLOB NOT NULL, at INTEGER,
+    PRIMARY KEY (conversation, target, by)) STRICT, WITHOUT ROWID;
+CREATE INDEX erase_open ON erase (conversation) WHERE at IS NULL;
+
+-- When bodies expire; at_ms: milliseconds since 1970.
+CREATE TABLE expiry (at_ms INTEGER NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (at_ms, arrival)) STRICT, WITHOUT ROWID;
+ALTER TABLE stranger ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX stranger_expires ON stranger (expires_ms) WHERE expires_ms > 0;
+
+-- Ops that came without their bodies, and nothing says why: peers may have them.
+CREATE TABLE wanted (arrival INTEGER PRIMARY KEY, conversation INTEGER NOT NULL) STRICT;
+CREATE INDEX wanted_conversation ON wanted (conversation);
+
+-- How many messages this device has let go of, all older than before_ms (milliseconds since 1970).
+CREATE TABLE pruned (conversation INTEGER PRIMARY KEY, messages INTEGER NOT NULL, before_ms INTEGER NOT NULL) STRICT;
+",
+    },
 ];

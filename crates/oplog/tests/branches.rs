@@ -19,6 +19,8 @@ fn branch(script: &Script, one: &Incoming, body: &str) -> Incoming {
         body: body.into(),
         class: header.class,
         conversation: script.conversation,
+        erases: vec![],
+        expires_ms: 0,
     };
     Incoming { op: draft.op(), control: None }
 }

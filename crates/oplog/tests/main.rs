@@ -8,6 +8,7 @@ mod arrivals;
 mod branches;
 mod doctor;
 mod files;
+mod gone;
 mod migration;
 mod oracle;
 mod order;

@@ -57,6 +57,11 @@ fn turn_back(path: &std::path::Path) {
         )
         .unwrap();
     }
+    conn.execute_batch(
+        "DROP TABLE gone; DROP TABLE erase; DROP TABLE expiry; DROP TABLE wanted; DROP TABLE pruned;
+         DROP INDEX stranger_expires; ALTER TABLE stranger DROP COLUMN expires_ms",
+    )
+    .unwrap();
     let heads = ids("SELECT n, heads FROM conversation");
     conn.execute_batch(
         "CREATE TABLE head (conversation INTEGER NOT NULL, id BLOB NOT NULL, hlc INTEGER NOT NULL,

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::digest::{Held, Proof, Sum};
-use tombolo_model::{Control, DeviceId, Key, LogId, OpId};
-use tombolo_oplog::{Incoming, State};
+use tombolo_model::{Class, Control, DeviceId, Key, LogId, OpId};
+use tombolo_oplog::{Gone, Incoming, State};
 
 pub struct Oracle {
     /// Stored ops.
     pub ops: BTreeMap<OpId, Incoming>,
     pub states: BTreeMap<OpId, State>,
+    now_ms: u64,
 }
 
 impl Oracle {
@@ -27,7 +28,7 @@ impl Oracle {
             }
             ops.extend(more.iter().map(|id| (*id, all[id].clone())));
         }
-        let mut oracle = Self { ops, states: BTreeMap::new() };
+        let mut oracle = Self { ops, states: BTreeMap::new(), now_ms };
         // Settle until nothing moves.
         loop {
             let more: Vec<(OpId, State)> = oracle
@@ -59,6 +60,44 @@ impl Oracle {
 
     pub fn in_state(&self, state: State) -> BTreeSet<OpId> {
         self.states.iter().filter(|(_, is)| **is == state).map(|(id, _)| *id).collect()
+    }
+
+    /// Whatever a delivered op names to be erased, whether its author may or not, as far as it is stored and content.
+    pub fn named(&self) -> BTreeSet<OpId> {
+        let delivered = self.in_state(State::Delivered);
+        let named = delivered.iter().flat_map(|id| self.ops[id].op.header.erases.clone());
+        named.filter(|id| self.ops.get(id).is_some_and(|one| one.op.header.class == Class::Content)).collect()
+    }
+
+    /// Bodies that must be gone, and why.
+    pub fn gone(&self) -> BTreeMap<OpId, Gone> {
+        let members = self.members();
+        let accounts = |device: [u8; 32]| -> BTreeSet<[u8; 32]> {
+            members.iter().filter(|(of, _)| *of == device).map(|(_, account)| *account).collect()
+        };
+        let founder = self.ops.values().find(|one| one.op.header.is_genesis());
+        let founder = founder.and_then(|one| Some(one.control.as_ref()?.certificate()?.account));
+        let mut gone = BTreeMap::new();
+        for target in self.named() {
+            let of = self.ops[&target].op.header.author.0;
+            let by = self.in_state(State::Delivered).into_iter().map(|id| self.ops[&id].op.header.clone());
+            let right = by.filter(|header| header.erases.contains(&target)).any(|header| {
+                let by = header.author.0;
+                by == of
+                    || !accounts(by).is_disjoint(&accounts(of))
+                    || founder.is_some_and(|founder| accounts(by).contains(&founder))
+            });
+            if right {
+                gone.insert(target, Gone::Erased);
+            }
+        }
+        for (id, one) in &self.ops {
+            let header = &one.op.header;
+            if header.class == Class::Content && header.expires_ms != 0 && header.expires_ms <= self.now_ms {
+                gone.insert(*id, Gone::Expired);
+            }
+        }
+        gone
     }
 
     pub fn heads(&self) -> BTreeSet<OpId> {

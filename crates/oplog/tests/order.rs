@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_model::digest::Proof;
 use tombolo_model::{Class, Control, Hlc, Key, OpId};
-use tombolo_oplog::{Incoming, NoFold, State};
+use tombolo_oplog::{Gone, Incoming, NoFold, State};
 
 /// One thing that someone writes. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -66,6 +66,31 @@ pub enum Step {
     FalseGenesis {
         author: u8,
     },
+    /// Says that the bodies of others go, of its own erasers among them; `log` may branch off and be early or void.
+    Erase {
+        author: u8,
+        targets: Vec<usize>,
+        parents: Vec<usize>,
+        early: bool,
+    },
+    /// A message whose time is over already, soon, or never.
+    Ends {
+        author: u8,
+        expires_ms: u64,
+    },
+}
+
+/// Steps of which some erase and some end.
+pub fn any_step() -> impl Strategy<Value = Step> {
+    let targets = proptest::collection::vec(any::<usize>(), 1..5);
+    let parents = proptest::collection::vec(any::<usize>(), 0..2);
+    prop_oneof![
+        6 => step(),
+        3 => (1..5_u8, targets, parents, proptest::bool::weighted(0.02))
+            .prop_map(|(author, targets, parents, early)| Step::Erase { author, targets, parents, early }),
+        2 => (1..7_u8, prop_oneof![Just(1), Just(NOW_MS), Just(NOW_MS + 1), Just(NOW_MS + 7_200_000), Just(u64::MAX)])
+            .prop_map(|(author, expires_ms)| Step::Ends { author, expires_ms }),
+    ]
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
@@ -136,6 +161,8 @@ pub fn write(steps: &[Step]) -> Script {
                         body: vec![made, 99],
                         class: Class::Content,
                         conversation: script.conversation,
+                        erases: vec![],
+                        expires_ms: 0,
                     };
                     // Either branch may be written on.
                     if made.is_multiple_of(2) {
@@ -171,6 +198,18 @@ pub fn write(steps: &[Step]) -> Script {
                 let mut draft = script.draft(author, author, &parents, &[made]);
                 draft.hlc = script.written[parent % script.written.len()].op.header.hlc;
                 script.push(draft, None);
+            }
+            Step::Erase { author, targets, parents, early } => {
+                let parents = named(&script, &parents);
+                let mut draft = script.draft(author, author, &parents, &[made]);
+                draft.erases = named(&script, &targets);
+                if early {
+                    draft.hlc = Hlc::new(NOW_MS + 600_000 + u64::from(made), 0);
+                }
+                script.push(draft, None);
+            }
+            Step::Ends { author, expires_ms } => {
+                script.fleeting(author, expires_ms, &made.to_string());
             }
             Step::FalseGenesis { author } => {
                 let control = script.written[0].control.clone().unwrap();
@@ -231,9 +270,16 @@ pub fn assert_is(store: &Store, script: &Script, oracle: &Oracle) {
     }
     let members: BTreeSet<_> = log.members(id).unwrap().iter().map(|one| (one.device.0, one.account.0)).collect();
     assert_eq!(members, oracle.members());
+    let gone = oracle.gone();
     for (op_id, one) in &oracle.ops {
-        assert_eq!(log.op(id, op_id).unwrap().as_ref(), Some(&*one.op), "what comes out is what went in");
+        let mut wanted = one.op.clone().into_op();
+        assert_eq!(log.gone(id, op_id).unwrap(), gone.get(op_id).copied());
+        if gone.contains_key(op_id) {
+            wanted.body = None;
+        }
+        assert_eq!(log.op(id, op_id).unwrap(), Some(wanted), "what comes out is what went in");
     }
+    assert_eq!(log.wanted(id, 9).unwrap(), vec![]);
     assert_eq!(log.items(id, Key::MIN, Key::END, usize::MAX).unwrap(), oracle.keys());
     store.assert_healthy();
 }
@@ -248,7 +294,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
     fn the_set_decides_and_nothing_else(
-        steps in proptest::collection::vec(step(), 1..70),
+        steps in proptest::collection::vec(any_step(), 1..100),
         seeds in proptest::array::uniform2(any::<u64>()),
         cut in 1..40_usize,
     ) {
@@ -286,8 +332,12 @@ proptest! {
             let after = Oracle::of(&script.written, later);
             let mut batch = store.log.batch().unwrap();
             batch.release_early(later, &mut fold).unwrap();
+            batch.expire(later, 1_000, &mut fold).unwrap();
             batch.commit().unwrap();
             assert_is(&store, &script, &after);
+            // The fold was told of each body that went after it had seen the op, and of nothing else.
+            let told: BTreeSet<OpId> = fold.gone.iter().map(|(id, _, _)| *id).collect();
+            prop_assert!(told.iter().all(|id| after.gone().contains_key(id)));
             prop_assert_eq!(BTreeSet::from_iter(fold.delivered.iter().copied()), after.in_state(State::Delivered));
             // And another opening of the file changes nothing.
             let store = store.reopen();
@@ -337,8 +387,9 @@ fn the_generator_reaches_everything() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut states, mut conflicts, mut strangers, mut gaps) = ([0; 4], 0, 0, 0);
+    let (mut erased, mut refused, mut expired) = (0, 0, 0);
     for _ in 0..200 {
-        let steps = proptest::collection::vec(step(), 1..70).new_tree(&mut runner).unwrap().current();
+        let steps = proptest::collection::vec(any_step(), 1..100).new_tree(&mut runner).unwrap().current();
         let script = write(&steps);
         let oracle = Oracle::of(&script.written, NOW_MS);
         for state in oracle.states.values() {
@@ -346,9 +397,14 @@ fn the_generator_reaches_everything() {
         }
         conflicts += usize::from(!oracle.conflicts().is_empty());
         strangers += script.written.len() - oracle.ops.len();
+        let gone = oracle.gone();
+        erased += gone.values().filter(|why| **why == Gone::Erased).count();
+        expired += gone.values().filter(|why| **why == Gone::Expired).count();
+        refused += oracle.named().iter().filter(|id| !gone.contains_key(id)).count();
         gaps += oracle.held().iter().filter(|held| held.intervals.len() > 1).count();
     }
     assert!(states.iter().all(|count| *count > 40), "{states:?}");
     assert!(conflicts > 20 && strangers > 100 && gaps > 20, "{conflicts} {strangers} {gaps}");
+    assert!(erased > 100 && refused > 40 && expired > 100, "{erased} {refused} {expired}");
     assert_eq!(device(3).0[0], 3);
 }

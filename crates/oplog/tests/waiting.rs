@@ -53,7 +53,7 @@ fn early_ops_are_released_when_their_time_comes() {
     assert_eq!(store.log.early_next_ms().unwrap(), Some(early_ms - DRIFT_MS_MAX));
     let release = |store: &mut Store, fold: &mut Remember, now_ms| {
         let mut batch = store.log.batch().unwrap();
-        let released = batch.release_early(now_ms, fold).unwrap();
+        let (released, _) = batch.release_early(now_ms, fold).unwrap();
         batch.commit().unwrap();
         released
     };
@@ -84,7 +84,7 @@ fn an_op_that_depends_on_an_early_one_is_pending_not_early() {
     assert_eq!(store.log.state(&id, &dependent.op.id).unwrap().unwrap().0, State::Pending);
     assert_eq!(store.log.missing(&id, 9).unwrap(), vec![], "nothing needs to be asked for");
     let mut batch = store.log.batch().unwrap();
-    assert_eq!(batch.release_early(NOW_MS + 3_600_000, &mut tombolo_oplog::NoFold).unwrap(), 1);
+    assert_eq!(batch.release_early(NOW_MS + 3_600_000, &mut tombolo_oplog::NoFold).unwrap().0, 1);
     batch.commit().unwrap();
     // Its clock is below that of what it depends on.
     assert_eq!(store.log.state(&id, &dependent.op.id).unwrap().unwrap().0, State::Void);

@@ -6,7 +6,7 @@ use tombolo_model::control::{Certificate, Kind};
 use tombolo_model::{
     BodyHash, Class, Control, ConversationId, DeviceId, Header, Hlc, LogId, OpId, RelayAddress, Signature, Sound,
 };
-use tombolo_oplog::{Appended, Fold, Incoming, Log, NoFold, Open};
+use tombolo_oplog::{Appended, Fold, Gone, Incoming, Log, NoFold, Open};
 
 /// The wall clock of the tests, **milliseconds** since 1970.
 pub const NOW_MS: u64 = 1_700_000_000_000;
@@ -35,6 +35,8 @@ pub struct Draft {
     pub body: Vec<u8>,
     pub class: Class,
     pub conversation: ConversationId,
+    pub erases: Vec<OpId>,
+    pub expires_ms: u64,
 }
 
 impl Draft {
@@ -43,6 +45,9 @@ impl Draft {
         parents.sort();
         parents.dedup();
         parents.retain(|parent| *parent != self.prev);
+        let mut erases = self.erases;
+        erases.sort();
+        erases.dedup();
         let header = Header {
             version: 1,
             class: self.class,
@@ -53,9 +58,9 @@ impl Draft {
             prev: self.prev,
             hlc: self.hlc,
             epoch: 0,
-            expires_ms: 0,
+            expires_ms: self.expires_ms,
             parents,
-            erases: Vec::new(),
+            erases,
             extension: Vec::new(),
             body_len: self.body.len() as u32,
             body_hash: BodyHash::of(&self.body),
@@ -94,6 +99,8 @@ impl Script {
             body: control.to_bytes(),
             class: Class::Control,
             conversation: ConversationId::ZERO,
+            erases: vec![],
+            expires_ms: 0,
         }
         .op();
         let (conversation, genesis) = (op.conversation(), op.id);
@@ -120,6 +127,8 @@ impl Script {
             body: body.to_vec(),
             class: Class::Content,
             conversation: self.conversation,
+            erases: vec![],
+            expires_ms: 0,
         }
     }
 
@@ -134,6 +143,20 @@ impl Script {
 
     pub fn text(&mut self, author: u8, parents: &[OpId], body: &str) -> Incoming {
         let draft = self.draft(author, author, parents, body.as_bytes());
+        self.push(draft, None)
+    }
+
+    /// Says that the bodies of other ops go.
+    pub fn erase(&mut self, author: u8, targets: &[OpId]) -> Incoming {
+        let mut draft = self.draft(author, author, &[], b"erases");
+        draft.erases = targets.to_vec();
+        self.push(draft, None)
+    }
+
+    /// Says something that ends.
+    pub fn fleeting(&mut self, author: u8, expires_ms: u64, body: &str) -> Incoming {
+        let mut draft = self.draft(author, author, &[], body.as_bytes());
+        draft.expires_ms = expires_ms;
         self.push(draft, None)
     }
 
@@ -226,6 +249,8 @@ pub struct Remember {
     pub late: Vec<OpId>,
     pub bodies: Vec<OpId>,
     pub controls: usize,
+    /// What went, and whether its body was there for the last time.
+    pub gone: Vec<(OpId, Gone, bool)>,
 }
 
 impl Fold for Remember {
@@ -251,6 +276,18 @@ impl Fold for Remember {
         delivered: &tombolo_oplog::Delivered<'_>,
     ) -> Result<(), tombolo_oplog::rusqlite::Error> {
         self.bodies.push(delivered.op.id);
+        Ok(())
+    }
+
+    fn gone(
+        &mut self,
+        _: &tombolo_oplog::rusqlite::Transaction<'_>,
+        delivered: &tombolo_oplog::Delivered<'_>,
+        why: Gone,
+    ) -> Result<(), tombolo_oplog::rusqlite::Error> {
+        assert_eq!(delivered.gone, Some(why));
+        assert!(self.delivered.contains(&delivered.op.id), "nothing was made of what was not delivered");
+        self.gone.push((delivered.op.id, why, delivered.op.body.is_some()));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@
 //! Not here: who checks signatures (the host, through `identity`), what is sent when (`session`).
 
 use crate::limit::{BATCH_OPS_MAX, COLUMN_BYTES_MAX, FRAME_BYTES_MAX};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use tombolo_model::codec::{Malformed, Reader, put_bytes, put_varint, put_zigzag};
@@ -29,12 +29,21 @@ const FLAG_SIGNED: u8 = 0b0000_0100;
 const FLAG_BODY: u8 = 0b0000_1000;
 const FLAG_RARE: u8 = 0b0001_0000;
 const FLAG_GENESIS: u8 = 0b0010_0000;
-const FLAGS_KNOWN: u8 = 0b0011_1111;
+/// Its body is not here, and it is sent all the same: to be stored without it. From protocol 2 on.
+const FLAG_BARE: u8 = 0b0100_0000;
+const FLAGS_KNOWN: u8 = 0b0111_1111;
 
 /// Encodes ops. Order is kept within a conversation; `ops` should come with parents first, so that parents cost a byte.
 /// The last op of every run must carry a signature or be vouched for by what the receiver holds.
 #[must_use]
 pub fn encode(ops: &[Op], compression: &dyn Compression) -> Vec<u8> {
+    encode_bare(ops, &BTreeSet::new(), compression)
+}
+
+/// As [`encode`]. Of the ops without bodies those in `bare` are to be stored so; the others only vouch for ops before
+/// them. For protocol 2 and later.
+#[must_use]
+pub fn encode_bare(ops: &[Op], bare: &BTreeSet<OpId>, compression: &dyn Compression) -> Vec<u8> {
     let mut sections: BTreeMap<ConversationId, Vec<&Op>> = BTreeMap::new();
     for op in ops {
         sections.entry(op.conversation()).or_default().push(op);
@@ -43,7 +52,7 @@ pub fn encode(ops: &[Op], compression: &dyn Compression) -> Vec<u8> {
     let mut tail = Vec::new();
     put_varint(&mut columns, sections.len() as u64);
     for (conversation, ops) in &sections {
-        encode_section(conversation, ops, &mut columns, &mut tail);
+        encode_section(conversation, ops, bare, &mut columns, &mut tail);
     }
     let packed = compression.compress(&columns);
     let mut out = Vec::with_capacity(packed.len().min(columns.len()) + tail.len() + 8);
@@ -68,7 +77,13 @@ struct Run {
     last_index: usize,
 }
 
-fn encode_section(conversation: &ConversationId, ops: &[&Op], columns: &mut Vec<u8>, tail: &mut Vec<u8>) {
+fn encode_section(
+    conversation: &ConversationId,
+    ops: &[&Op],
+    bare: &BTreeSet<OpId>,
+    columns: &mut Vec<u8>,
+    tail: &mut Vec<u8>,
+) {
     let mut runs: Vec<Run> = Vec::new();
     let mut open: BTreeMap<(DeviceId, LogId), usize> = BTreeMap::new();
     let mut run_of = Vec::with_capacity(ops.len());
@@ -118,6 +133,7 @@ fn encode_section(conversation: &ConversationId, ops: &[&Op], columns: &mut Vec<
         flags |= if op.body.is_some() { FLAG_BODY } else { 0 };
         flags |= if is_rare(&op.header) { FLAG_RARE } else { 0 };
         flags |= if op.header.is_genesis() { FLAG_GENESIS } else { 0 };
+        flags |= if op.body.is_none() && bare.contains(&op.id) { FLAG_BARE } else { 0 };
         columns.push(flags);
         if travels && let Some(signature) = &op.signature {
             tail.extend_from_slice(&signature.0);
@@ -180,12 +196,29 @@ fn encode_rare(header: &Header, columns: &mut Vec<u8>) {
     put_bytes(columns, &header.extension);
 }
 
-/// Reads what [`encode`] wrote. Ids and hashes of bodies are computed, so an op that decodes has those that its bytes
-/// say; signatures are for the host to check.
+/// What a batch holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// The ops, with and without bodies.
+    pub ops: Vec<Sound>,
+    /// Those without bodies that are to be stored all the same.
+    pub bare: BTreeSet<OpId>,
+}
+
+/// As [`decode_bare`], without telling ops apart that have no body.
 ///
 /// # Errors
 /// [`Malformed`]; the whole batch is dropped.
 pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Sound>, Malformed> {
+    Ok(decode_bare(bytes, compression)?.ops)
+}
+
+/// Reads what [`encode`] and [`encode_bare`] wrote. Ids and hashes of bodies are computed, so an op that decodes has those that its bytes
+/// say; signatures are for the host to check.
+///
+/// # Errors
+/// [`Malformed`]; the whole batch is dropped.
+pub fn decode_bare(bytes: &[u8], compression: &dyn Compression) -> Result<Decoded, Malformed> {
     let mut reader = Reader::new(bytes);
     let packed = reader.u8()?;
     let block = reader.bytes(FRAME_BYTES_MAX, "columns")?;
@@ -201,13 +234,13 @@ pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Sound>,
     };
     let mut columns = Reader::new(columns);
     let sections = columns.count(BATCH_OPS_MAX, "conversations")?;
-    let mut ops = Vec::new();
+    let mut decoded = Decoded::default();
     for _ in 0..sections {
-        decode_section(&mut columns, &mut reader, &mut ops)?;
+        decode_section(&mut columns, &mut reader, &mut decoded)?;
     }
     columns.finish()?;
     reader.finish()?;
-    Ok(ops)
+    Ok(decoded)
 }
 
 struct Place {
@@ -217,7 +250,8 @@ struct Place {
     prev: OpId,
 }
 
-fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec<Sound>) -> Result<(), Malformed> {
+fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), Malformed> {
+    let Decoded { ops: out, bare } = decoded;
     let conversation = ConversationId(columns.array()?);
     let count = columns.count(BATCH_OPS_MAX, "ops of a batch")?;
     if out.len() + count > BATCH_OPS_MAX {
@@ -246,6 +280,9 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec
         let flag = columns.u8()?;
         if flag & !FLAGS_KNOWN != 0 {
             return Err(Malformed::Unknown("flag"));
+        }
+        if flag & FLAG_BARE != 0 && flag & FLAG_BODY != 0 {
+            return Err(Malformed::NotCanonical("flag"));
         }
         signatures.push(if flag & FLAG_SIGNED != 0 { Some(Signature(tail.array()?)) } else { None });
         flags.push(flag);
@@ -323,6 +360,9 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, out: &mut Vec
         }
         place.seq = place.seq.checked_add(1).ok_or(Malformed::TooLarge("seq"))?;
         place.prev = op.id;
+        if flag & FLAG_BARE != 0 {
+            bare.insert(op.id);
+        }
         out.push(op);
     }
     Ok(())

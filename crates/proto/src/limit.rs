@@ -49,3 +49,9 @@ pub const REGISTERS_STORING_MAX: usize = 2 * 1024 * 1024;
 pub const REGISTERS_MS: u64 = 1_000;
 /// How often one connection compares registers.
 pub const READINGS_MAX: u32 = 64;
+/// Bodies that lack and are asked for at once: a few batches' worth of messages.
+pub const BODIES_AT_ONCE: usize = 256;
+/// Bodies that one connection asks for at most, each remembered with 24 bytes.
+pub const BODIES_ASKED_MAX: usize = 65_536;
+/// **Milliseconds** for which bodies that were asked for are waited for after the last one came.
+pub const BODIES_MS: u64 = 5_000;

@@ -14,9 +14,11 @@
 //! batch -> <- ack, settled (after a quiet second)           live
 //! ```
 //!
-//! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds), `registers` (beside the log). Not here: sockets, threads, checking
+//! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds), `bodies` (those that lack), `registers`
+//! (beside the log). Not here: sockets, threads, checking
 //! signatures of ops, storing.
 
+mod bodies;
 mod opening;
 mod receiving;
 mod registers;
@@ -36,10 +38,10 @@ use alloc::vec::Vec;
 use search::Search;
 use sending::{InFlight, Job};
 use tombolo_model::crypto::{Signer, Verifier};
-use tombolo_model::{ConversationId, DeviceId, Proof, Register, Signature, Sound};
+use tombolo_model::{ConversationId, DeviceId, OpId, Proof, Register, Signature, Sound};
 
-/// Newest protocol version that this code speaks.
-pub const VERSION: u8 = 1;
+/// Newest protocol version that this code speaks. 2: ops whose bodies are gone are told from headers that only vouch.
+pub const VERSION: u8 = 2;
 /// Oldest protocol version that this code speaks.
 pub const VERSION_MIN: u8 = 1;
 
@@ -185,8 +187,10 @@ pub enum Output {
         number: u64,
         /// How they were found.
         tool: Tool,
-        /// With parents first as far as the sender knew. Ops without body only vouch for those before them.
+        /// With parents first as far as the sender knew. Ops without body only vouch for those before them, but for `bare`.
         ops: Vec<Sound>,
+        /// Ops without body that the sender holds so: to be stored.
+        bare: BTreeSet<OpId>,
         /// Store this as how far the peer has been read, in the same transaction.
         through: Option<Cursor>,
     },
@@ -334,6 +338,7 @@ pub struct Session {
     differing: BTreeSet<ConversationId>,
 
     registers: registers::Exchange,
+    bodies: bodies::Bodies,
 }
 
 impl core::fmt::Debug for Session {
@@ -392,6 +397,7 @@ impl Session {
             attempts: BTreeMap::new(),
             differing: BTreeSet::new(),
             registers: registers::Exchange::default(),
+            bodies: bodies::Bodies::default(),
         }
     }
 
@@ -437,6 +443,17 @@ impl Session {
                 && !self.awaiting_differ
     }
 
+    /// Whether bodies were asked for that may still come. Nothing else waits for them.
+    #[must_use]
+    pub fn awaits_bodies(&self) -> bool {
+        self.phase == Phase::Running && self.bodies.due_ms.is_some()
+    }
+
+    /// The protocol version that both sides speak.
+    fn version(&self) -> u8 {
+        self.config.versions.0.min(self.peer_hello.as_ref().map_or(0, |hello| hello.version))
+    }
+
     /// When [`Input::Tick`] is due at the latest, on the clock of `mono_ms`.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
@@ -447,7 +464,8 @@ impl Session {
                 let ping = self.heard_ms.max(self.pinged_ms) + PING_MS;
                 let retry = if self.blocked.is_empty() { u64::MAX } else { self.retry_ms };
                 let registers = self.registers_due_ms().unwrap_or(u64::MAX);
-                Some(ping.min(self.settle_ms.unwrap_or(u64::MAX)).min(retry).min(registers))
+                let bodies = self.bodies.due_ms.unwrap_or(u64::MAX);
+                Some(ping.min(self.settle_ms.unwrap_or(u64::MAX)).min(retry).min(registers).min(bodies))
             }
         }
     }
@@ -589,6 +607,9 @@ impl Session {
         if silent_ms >= PING_MS && now_ms.saturating_sub(self.pinged_ms) >= PING_MS {
             self.pinged_ms = now_ms;
             self.send(&Frame::Ping(now_ms));
+        }
+        if self.bodies.due_ms.is_some_and(|due_ms| now_ms >= due_ms) {
+            self.bodies_late(ctx)?;
         }
         if !self.blocked.is_empty() && now_ms >= self.retry_ms {
             self.retry_ms = now_ms + RETRY_MS;

@@ -124,6 +124,12 @@ pub trait Source {
     fn run(&self, conversation: &ConversationId, run: &Run, bytes_max: usize) -> Result<Vec<Op>, Self::Error>;
     /// Ops whose ids start with one of `prefixes`, in an order in which parents come first.
     fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, Self::Error>;
+    /// Prefixes of the ids of ops that are held without their bodies although nothing says that they are gone; at most
+    /// `limit`, in an order that does not change while they lack.
+    fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, Self::Error> {
+        let _ = (conversation, limit);
+        Ok(Vec::new())
+    }
     /// The ops of a log after `seq` up to the first that carries a signature: they vouch for op `seq`.
     fn voucher(
         &self,

@@ -365,7 +365,6 @@ impl Depot {
     }
 
     /// An op's body was erased or has expired: it refers to nothing any more, and what nothing refers to goes.
-    #[allow(dead_code, reason = "called where bodies are erased")]
     pub(crate) fn released(&self, conversation: &ConversationId, op: &OpId) -> Result<(), LogError> {
         let left = self.tables().index.write(|tx| put::no_reference(tx, conversation, op))?;
         self.let_go(&left)

@@ -3,7 +3,8 @@
 //! Every stored op is charged to exactly one account: to its author's, or, once that one's share is used up, to the
 //! account of the device that brought it. So nobody pays for a group's history by refilling a relay, and nobody gets
 //! more room by letting a friend carry his ops. The ledger follows the order of arrival: what is on disk beside the ops
-//! says how far it has read, and opening reads on from there. Nothing is ever thrown away because of a quota.
+//! says how far it has read, and opening reads on from there. What a body weighed is given back to whoever paid for it once
+//! it is gone; its header stays charged. Nothing is ever thrown away because of a quota.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,10 @@ const DEVICES_MAX: usize = 100_000;
 const ROWS: i64 = 10_000;
 
 const META_THROUGH: &str = "relay.usage";
+const META_FREED: &str = "relay.freed";
 const META_ACCOUNT: &str = "relay.usage/";
+/// Who pays for an op instead of its author, by arrival.
+const META_CARRIED: &str = "relay.carried/";
 
 /// An account, or a device whose account is not known.
 type Payer = [u8; 32];
@@ -37,7 +41,11 @@ pub(crate) struct Ledger {
     used: BTreeMap<Payer, u64>,
     total: u64,
     through: u64,
+    /// The last body that went and was given back, in the order in which they go.
+    freed: u64,
     unsaved: BTreeSet<Payer>,
+    /// Ops that others than their authors pay for, until that is saved.
+    carried: BTreeMap<u64, Payer>,
     /// Let in since the ledger last read the log: not on disk yet.
     admitted: BTreeMap<Payer, u64>,
     admitted_total: u64,
@@ -49,6 +57,7 @@ impl Ledger {
     pub(crate) fn open(log: &Reader, account_max: u64, total_max: u64) -> Result<Self, LogError> {
         let mut ledger = Self { account_max, total_max, ..Self::default() };
         ledger.through = log.meta(META_THROUGH)?.map_or(Ok(0), |bytes| number(&bytes))?;
+        ledger.freed = log.meta(META_FREED)?.map_or(Ok(0), |bytes| number(&bytes))?;
         {
             let mut statement = log.connection()?.prepare("SELECT key, value FROM meta WHERE key > ?1 AND key < ?2")?;
             // '0' is the character after '/'.
@@ -70,10 +79,52 @@ impl Ledger {
         if self.admitted.is_empty() { Ok(()) } else { self.follow(log) }
     }
 
-    /// Charges everything that has arrived since the last time.
+    /// Charges everything that has arrived since the last time, and gives back what bodies weighed that went.
     pub(crate) fn follow(&mut self, log: &Reader) -> Result<(), LogError> {
         self.admitted.clear();
         self.admitted_total = 0;
+        self.charge_arrivals(log)?;
+        self.give_back(log)
+    }
+
+    fn give_back(&mut self, log: &Reader) -> Result<(), LogError> {
+        loop {
+            let mut statement = log.connection()?.prepare_cached(
+                "SELECT g.n, o.arrival, l.author, o.body_len FROM gone g JOIN op o ON o.arrival = g.arrival \
+                 JOIN log l ON l.n = o.log WHERE g.n > ?1 ORDER BY g.n LIMIT ?2",
+            )?;
+            let mut rows = statement.query([self.freed as i64, ROWS])?;
+            let mut found = 0;
+            while let Some(row) = rows.next()? {
+                let (n, arrival, bytes): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(3)?);
+                let payer = match self.carrier(log, arrival as u64)? {
+                    Some(carrier) => carrier,
+                    None => self.payer(log, DeviceId(row.get(2)?))?,
+                };
+                let used = self.used.entry(payer).or_default();
+                let bytes = (bytes as u64).min(*used);
+                *used -= bytes;
+                self.total = self.total.saturating_sub(bytes);
+                self.unsaved.insert(payer);
+                self.freed = n as u64;
+                found += 1;
+            }
+            if found < ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Who pays for an op instead of its author.
+    fn carrier(&self, log: &Reader, arrival: u64) -> Result<Option<Payer>, LogError> {
+        if let Some(payer) = self.carried.get(&arrival) {
+            return Ok(Some(*payer));
+        }
+        let kept = log.meta(&format!("{META_CARRIED}{arrival}"))?;
+        kept.map(|bytes| bytes.try_into().map_err(|_| LogError::Damaged("who pays for an op".into()))).transpose()
+    }
+
+    fn charge_arrivals(&mut self, log: &Reader) -> Result<(), LogError> {
         loop {
             let mut statement = log.connection()?.prepare_cached(
                 "SELECT o.arrival, l.author, p.device, o.body_len FROM op o JOIN log l ON l.n = o.log \
@@ -84,7 +135,8 @@ impl Ledger {
             while let Some(row) = rows.next()? {
                 let (arrival, body): (i64, i64) = (row.get(0)?, row.get(3)?);
                 let (author, bringer): ([u8; 32], Option<[u8; 32]>) = (row.get(1)?, row.get(2)?);
-                self.charge(log, DeviceId(author), bringer.map(DeviceId), OP_BYTES + body as u64)?;
+                let bytes = OP_BYTES + body as u64;
+                self.charge(log, arrival as u64, DeviceId(author), bringer.map(DeviceId), bytes)?;
                 self.through = arrival as u64;
                 found += 1;
             }
@@ -97,6 +149,7 @@ impl Ledger {
     fn charge(
         &mut self,
         log: &Reader,
+        arrival: u64,
         author: DeviceId,
         bringer: Option<DeviceId>,
         bytes: u64,
@@ -105,7 +158,11 @@ impl Ledger {
         if self.is_over(&payer, bytes)
             && let Some(bringer) = bringer
         {
-            payer = self.payer(log, bringer)?;
+            let carrier = self.payer(log, bringer)?;
+            if carrier != payer {
+                self.carried.insert(arrival, carrier);
+                payer = carrier;
+            }
         }
         *self.used.entry(payer).or_default() += bytes;
         self.unsaved.insert(payer);
@@ -168,6 +225,10 @@ impl Ledger {
             let used = self.used.get(&payer).copied().unwrap_or(0);
             batch.put_meta(&format!("{META_ACCOUNT}{}", hex(&payer)), &used.to_be_bytes())?;
         }
+        for (arrival, payer) in std::mem::take(&mut self.carried) {
+            batch.put_meta(&format!("{META_CARRIED}{arrival}"), &payer)?;
+        }
+        batch.put_meta(META_FREED, &self.freed.to_be_bytes())?;
         batch.put_meta(META_THROUGH, &self.through.to_be_bytes())?;
         batch.commit()
     }
@@ -204,12 +265,14 @@ mod tests {
         key: DeviceKey,
         account: AccountKey,
         prev: Option<Op>,
+        /// What the next op erases.
+        erases: Vec<OpId>,
     }
 
     impl Author {
         fn new(seed: u8) -> Self {
             let (key, account) = (DeviceKey::from_seed([seed; 32]), AccountKey::from_seed([seed + 100; 32]));
-            Self { key, account, prev: None }
+            Self { key, account, prev: None, erases: Vec::new() }
         }
 
         /// The next op of this author's own conversation: its genesis first, then bodies of 1,000 bytes.
@@ -234,7 +297,7 @@ mod tests {
                 epoch: 0,
                 expires_ms: 0,
                 parents: Vec::new(),
-                erases: Vec::new(),
+                erases: std::mem::take(&mut self.erases),
                 extension: Vec::new(),
                 body_len: 0,
                 body_hash: BodyHash::default(),
@@ -312,5 +375,47 @@ mod tests {
         batch.put_meta(&format!("{META_ACCOUNT}{}", hex(&ann.payer())), &5_u64.to_be_bytes()).unwrap();
         batch.commit().unwrap();
         assert_eq!(Ledger::open(&log, 0, 0).unwrap().total, 5 + OP_BYTES + 1_000);
+    }
+
+    #[test]
+    fn whoever_paid_gets_back_what_an_erased_body_weighed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(Open::new(dir.path().join("db"), 1)).unwrap();
+        let (mut ann, mut bob) = (Author::new(1), Author::new(2));
+        append(&mut log, ann.next(), &ann);
+        append(&mut log, bob.next(), &bob);
+        let mut ledger = Ledger::open(&log, 3_000, 0).unwrap();
+        let (ann_first, bob_first) = (ledger.used[&ann.payer()], ledger.used[&bob.payer()]);
+        // Ann has room for one message, Bob carries the second.
+        let texts = [ann.next(), ann.next()];
+        for text in &texts {
+            append(&mut log, text.clone(), &bob);
+        }
+        ledger.follow(&log).unwrap();
+        let each = OP_BYTES + 1_000;
+        assert_eq!((ledger.used[&ann.payer()], ledger.used[&bob.payer()]), (ann_first + each, bob_first + each));
+        ledger.save(&mut log).unwrap();
+        // A ledger that was not saved after the erasure gives back all the same.
+        let mut again = Ledger::open(&log, 3_000, 0).unwrap();
+        for text in &texts {
+            ann.erases = vec![text.op.id];
+            append(&mut log, ann.next(), &bob);
+        }
+        for ledger in [&mut ledger, &mut again] {
+            let before = ledger.total;
+            ledger.follow(&log).unwrap();
+            // The two that erase came, and had to be carried, too: Ann had no room for the first of them.
+            assert_eq!(ledger.total, before + 2 * each - 2_000);
+            let paid = ledger.used[&ann.payer()] + ledger.used[&bob.payer()];
+            assert_eq!(paid, ann_first + bob_first + 4 * each - 2_000);
+            assert_eq!(ledger.total, ledger.used.values().sum::<u64>());
+            let bob = ledger.used[&bob.payer()];
+            assert!(bob >= bob_first + OP_BYTES, "the header stays charged");
+            ledger.follow(&log).unwrap();
+            assert_eq!(ledger.used[&ann.payer()] + bob, paid, "and nothing is given back twice");
+        }
+        again.save(&mut log).unwrap();
+        let opened = Ledger::open(&log, 3_000, 0).unwrap();
+        assert_eq!((&opened.used, opened.total, opened.freed), (&again.used, again.total, again.freed));
     }
 }

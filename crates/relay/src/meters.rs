@@ -6,6 +6,7 @@
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use std::time::Duration;
+use tombolo_oplog::Gone;
 use tombolo_proto::{Refusal, Tool};
 
 const METADATA: Metadata<'static> = Metadata::new("tombolo_relay", Level::INFO, None);
@@ -64,6 +65,7 @@ impl Meters {
         };
         for (name, what) in [
             (OPS_STORED, "Ops that were new and are on disk, by the tool that found them."),
+            (BODIES_GONE, "Bodies that went or were not kept, by reason."),
             (REFUSED, "Batches of which a conversation was not taken, by reason."),
             (CLOSED, "Sessions that ended, by fault code."),
             (TURNED_AWAY, "Connections closed before they authenticated, by limit."),
@@ -120,6 +122,15 @@ impl Meters {
         self.labelled(OPS_STORED, "tool", tool).increment(ops);
     }
 
+    pub(crate) fn gone(&self, why: Gone, ops: u64) {
+        let why = match why {
+            Gone::Erased => "erased",
+            Gone::Expired => "expired",
+            Gone::Pruned => "pruned",
+        };
+        self.labelled(BODIES_GONE, "why", why).increment(ops);
+    }
+
     pub(crate) fn refused(&self, refusal: Refusal) {
         let reason = match refusal {
             Refusal::NotHere => "not_here",
@@ -165,6 +176,7 @@ impl Meters {
 }
 
 const OPS_STORED: &str = "tombolo_relay_ops_stored_total";
+const BODIES_GONE: &str = "tombolo_relay_bodies_gone_total";
 const REFUSED: &str = "tombolo_relay_refused_total";
 const CLOSED: &str = "tombolo_relay_sessions_closed_total";
 const TURNED_AWAY: &str = "tombolo_relay_turned_away_total";

@@ -76,6 +76,8 @@ pub(crate) struct Owner {
     newcomers: Vec<ConnId>,
     /// Ops were stored since the last flush began.
     stored: bool,
+    /// Bodies went that the ledger has not given back.
+    freed: bool,
     looked: Instant,
     saved: Instant,
     probed: Option<Instant>,
@@ -108,6 +110,7 @@ impl Owner {
             moved,
             newcomers: Vec::new(),
             stored: false,
+            freed: false,
             looked: began,
             saved: began,
             probed: None,
@@ -210,6 +213,9 @@ impl Owner {
         if self.stored {
             self.meters.flushed(took);
             self.depot.follow(self.replica.log())?;
+        }
+        if std::mem::take(&mut self.freed) {
+            self.ledger.borrow_mut().follow(self.replica.log())?;
         }
         self.ledger.borrow_mut().settle(self.replica.log())?;
         let now = self.now();
@@ -330,6 +336,17 @@ impl Owner {
             Event::Registers { .. } => {}
             Event::Moved { .. } => {}
             Event::TailLost => {}
+            Event::Gone { conversation, ids, why } => {
+                self.meters.gone(why, ids.len() as u64);
+                self.freed = true;
+                for id in &ids {
+                    if let Err(error) = self.depot.released(&conversation, id) {
+                        // Its references are read anew at the next start.
+                        tracing::error!(code = error.code(), "a blob could not be released: {error}");
+                    }
+                }
+            }
+            Event::Wiped => {}
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::replica::Replica;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_identity::Signed;
-use tombolo_model::{Control, ConversationId, DeviceId, Op, OpId, Sound};
+use tombolo_model::{Class, Control, ConversationId, DeviceId, Op, OpId, Sound};
 use tombolo_oplog::{Batch, Fold, Incoming, LogError, NoFold, Reader, Reason};
 use tombolo_proto::session::Now;
 use tombolo_proto::{Fault, Refusal};
@@ -72,17 +72,20 @@ fn judge(
     }
 }
 
-/// Headers without their bodies travel only to vouch for ops before them: they are told from what is to be stored.
+/// Headers without their bodies travel to vouch for ops before them, and are told from what is to be stored: of that `bare`
+/// has no body either. Control ops are never stored without theirs, since who may take part follows from them.
 fn apart(
     conversation: &ConversationId,
     verified: Vec<(Sound, Option<Control>)>,
+    bare: &BTreeSet<OpId>,
     log: Option<&Reader>,
 ) -> Result<(Vec<Incoming>, Vec<Op>), LogError> {
     let mut incoming = Vec::with_capacity(verified.len());
     let mut vouchers = Vec::new();
     for (op, control) in verified {
         let known = || log.map_or(Ok(false), |log| log.has(conversation, &op.id));
-        if op.body.is_some() || known()? {
+        let is_bare = op.header.class == Class::Content && bare.contains(&op.id);
+        if op.body.is_some() || is_bare || known()? {
             incoming.push(Incoming { op, control });
         } else {
             vouchers.push(op.into_op());
@@ -93,7 +96,12 @@ fn apart(
 
 impl Admitted {
     /// What is left of the batch, judged while others of its transaction are stored already.
-    pub(crate) fn judge(self, parts: Parts, batch: &mut Batch<'_>) -> Result<Result<Checked, Fault>, LogError> {
+    pub(crate) fn judge(
+        self,
+        parts: Parts,
+        bare: &BTreeSet<OpId>,
+        batch: &mut Batch<'_>,
+    ) -> Result<Result<Checked, Fault>, LogError> {
         let Self { refused, members } = self;
         let mut checked = Checked { refused, remember: true, ..Checked::default() };
         for (conversation, _, signed) in parts {
@@ -103,7 +111,7 @@ impl Admitted {
                 Err(fault) => return Ok(Err(fault)),
             };
             if !checked.refused.contains_key(&conversation) {
-                let (incoming, vouchers) = apart(&conversation, verified, log)?;
+                let (incoming, vouchers) = apart(&conversation, verified, bare, log)?;
                 checked.ops.push((conversation, incoming, vouchers));
             }
         }
@@ -151,6 +159,7 @@ impl<F: Fold> Replica<F> {
     pub(crate) fn check(
         &mut self,
         parts: Parts,
+        bare: &BTreeSet<OpId>,
         peer: &DeviceId,
         members_only: bool,
         now: Now,
@@ -175,7 +184,7 @@ impl<F: Fold> Replica<F> {
                 checked.refused.insert(conversation, refusal);
                 continue;
             }
-            let (mut incoming, vouchers) = apart(&conversation, verified, Some(&self.log))?;
+            let (mut incoming, vouchers) = apart(&conversation, verified, bare, Some(&self.log))?;
             if !self.is_open(&conversation, peer, members_only)? {
                 let newcomer = if members_only { *peer } else { self.key.id() };
                 match self.let_in(&conversation, &incoming, peer, &newcomer, now)? {

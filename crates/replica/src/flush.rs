@@ -11,7 +11,7 @@ use crate::marks::Marks;
 use crate::replica::{ConnId, Event, Output, Queued, Replica, store_beside, to_oplog};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_model::{Class, ConversationId, DeviceId, OpId};
-use tombolo_oplog::{self as oplog, Appended, Fold, LogError, Reason};
+use tombolo_oplog::{self as oplog, Appended, Fold, LogError, Lost, Reason};
 use tombolo_proto::session::{Input, Now};
 use tombolo_proto::{Fault, Refusal, Tool};
 
@@ -26,6 +26,8 @@ struct StoredBatch {
     granted: Vec<(ConversationId, DeviceId)>,
     /// Control ops were among them.
     controls: bool,
+    /// Whose bodies went.
+    gone: Vec<Lost>,
 }
 
 /// What changes with a batch besides the log.
@@ -89,7 +91,7 @@ impl<F: Fold> Replica<F> {
             return Ok(());
         }
         let parts = signed(std::mem::take(&mut queued.ops));
-        match self.check(parts, &queued.peer, self.members_only(queued.conn), now)? {
+        match self.check(parts, &queued.bare, &queued.peer, self.members_only(queued.conn), now)? {
             Err(fault) => self.step(queued.conn, Input::Fail(fault), now),
             Ok(checked) => {
                 let mut batch = self.log.batch()?;
@@ -138,7 +140,7 @@ impl<F: Fold> Replica<F> {
             if failed.iter().any(|(conn, _)| *conn == queued.conn) {
                 continue;
             }
-            match admitted.judge(parts, &mut batch)? {
+            match admitted.judge(parts, &queued.bare, &mut batch)? {
                 Err(fault) => failed.push((queued.conn, fault)),
                 Ok(checked) => {
                     self.fold.was_read(opened);
@@ -166,8 +168,9 @@ impl<F: Fold> Replica<F> {
         }
         let mut grew = false;
         let mut all_granted = Vec::new();
-        for StoredBatch { conn, number, tool, stored, refused, granted, .. } in results {
+        for StoredBatch { conn, number, tool, stored, refused, granted, gone, .. } in results {
             all_granted.extend(granted);
+            self.tell_gone(gone);
             grew |= !stored.is_empty();
             let count = stored.values().map(Vec::len).sum::<usize>() as u64;
             for (conversation, ids) in stored {
@@ -199,10 +202,13 @@ fn append<F: Fold>(
     let Checked { ops, mut refused, members, remember } = checked;
     let mut granted = Vec::new();
     let mut controls = false;
+    let mut gone = Vec::new();
     for (conversation, ops, vouchers) in ops {
         controls |= ops.iter().any(|incoming| incoming.op.header.class == Class::Control);
         let appended = batch.append(&ops, Some(&queued.peer), now.wall_ms, fold)?;
-        let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, .. } = appended;
+        let Appended { stored: new, refused: not_taken, granted: access, equivocations, tail_lost, gone: went, .. } =
+            appended;
+        gone.extend(went);
         for of_one in new.chunk_by(|a, b| a.conversation == b.conversation) {
             stored.entry(of_one[0].conversation).or_default().extend(of_one.iter().map(|op| op.id));
         }
@@ -241,5 +247,5 @@ fn append<F: Fold>(
         marks.read(queued.peer, to_oplog(cursor));
     }
     let Queued { conn, number, tool, .. } = *queued;
-    Ok(StoredBatch { conn, number, tool, stored, refused, granted, controls })
+    Ok(StoredBatch { conn, number, tool, stored, refused, granted, controls, gone })
 }

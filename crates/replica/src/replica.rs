@@ -8,11 +8,11 @@ use crate::marks::Marks;
 use crate::registers::QueuedRegisters;
 use crate::view::{Memory, Shared, View};
 use crate::{Scope, Zstd};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tombolo_identity::{DeviceKey, Strict};
 use tombolo_model::{BodyHash, ConversationId, DeviceId, OpId, Sound};
-use tombolo_oplog::{self as oplog, Fold, Log, LogError};
+use tombolo_oplog::{self as oplog, Fold, Gone, Log, LogError, Lost};
 use tombolo_proto::session::{Config, Context, Input, Now, Session, Stats, Tools};
 use tombolo_proto::{Fault, Refusal, Tool, session};
 
@@ -97,6 +97,11 @@ pub enum Event {
     Equivocation { conversation: ConversationId, author: DeviceId },
     /// A peer knew own ops that this store had lost; writing goes on in new logs.
     TailLost,
+    /// Bodies are gone from the log and what was made of them from the views, or were not kept when they came. Their bytes
+    /// leave the file soon: see [`Event::Wiped`].
+    Gone { conversation: ConversationId, ids: Vec<OpId>, why: Gone },
+    /// Of everything that was let go of so far nothing is left in the files.
+    Wiped,
 }
 
 /// Where a connection stands.
@@ -131,6 +136,8 @@ pub(crate) struct Queued {
     pub(crate) number: u64,
     pub(crate) tool: Tool,
     pub(crate) ops: Vec<Sound>,
+    /// Those without bodies that are to be stored.
+    pub(crate) bare: BTreeSet<OpId>,
     pub(crate) through: Option<tombolo_proto::Cursor>,
 }
 
@@ -146,6 +153,10 @@ pub struct Replica<F: Fold> {
     pub(crate) marks: Marks,
     pub(crate) marks_since_ms: Option<u64>,
     pub(crate) memory: Memory,
+    /// When the next body expires, on the clock of `mono_ms`.
+    expires_mono_ms: Option<u64>,
+    /// When the file is to be wiped, on the clock of `mono_ms`.
+    wipe_mono_ms: Option<u64>,
     fleeting: Fleeting,
     pub(crate) out: VecDeque<Output>,
 }
@@ -161,6 +172,10 @@ impl<F: Fold> std::fmt::Debug for Replica<F> {
 
 /// **Milliseconds** after which marks go to disk without waiting for a transaction.
 const MARKS_MS: u64 = 1_000;
+/// **Milliseconds** after which what was let go of is wiped: what comes meanwhile is wiped with it.
+const WIPE_MS: u64 = 1_000;
+/// Bodies that expire in one transaction: what a device finds that was off for long must not hold up everything else.
+const EXPIRE_MAX: usize = 512;
 
 impl<F: Fold> Replica<F> {
     /// Joins a log, the key of this device and its views.
@@ -177,6 +192,8 @@ impl<F: Fold> Replica<F> {
             marks: Marks::default(),
             marks_since_ms: None,
             memory: Memory::default(),
+            expires_mono_ms: None,
+            wipe_mono_ms: None,
             fleeting: Fleeting::default(),
             out: VecDeque::new(),
         }
@@ -304,6 +321,7 @@ impl<F: Fold> Replica<F> {
             peer,
             quiet: found.session.is_quiet()
                 && found.session.registers_quiet()
+                && !found.session.awaits_bodies()
                 && !self.queued.iter().any(|queued| queued.conn == conn),
             proven: found.session.proven().is_some_and(|position| position >= latest),
             unproven: found.unproven.clone(),
@@ -323,7 +341,7 @@ impl<F: Fold> Replica<F> {
     pub fn deadline_ms(&self) -> Option<u64> {
         let sessions = self.conns.values().filter_map(|conn| conn.session.deadline_ms()).min();
         let marks = self.marks_since_ms.map(|since| since + MARKS_MS);
-        [sessions, marks].into_iter().flatten().min()
+        [sessions, marks, self.expires_mono_ms, self.wipe_mono_ms].into_iter().flatten().min()
     }
 
     /// Time has passed: timers of sessions, early ops whose time has come, marks.
@@ -336,9 +354,12 @@ impl<F: Fold> Replica<F> {
         }
         if self.log.early_next_ms()?.is_some_and(|due_ms| due_ms <= now.wall_ms) {
             let mut batch = self.log.batch()?;
-            batch.release_early(now.wall_ms, &mut self.fold)?;
+            let (_, gone) = batch.release_early(now.wall_ms, &mut self.fold)?;
             batch.commit()?;
+            self.tell_gone(gone);
         }
+        self.expire(now)?;
+        self.wipe_when_due(now)?;
         if !self.marks.is_empty() {
             let since = *self.marks_since_ms.get_or_insert(now.mono_ms);
             if now.mono_ms >= since + MARKS_MS {
@@ -346,6 +367,65 @@ impl<F: Fold> Replica<F> {
             }
         }
         self.flush(now)
+    }
+
+    /// Lets go of bodies whose time is over by this device's own clock, a bounded number at once. Every tick does it; what
+    /// is shown before the first tick should be preceded by it.
+    ///
+    /// # Errors
+    /// [`LogError`]: final for this object.
+    pub fn expire(&mut self, now: Now) -> Result<(), LogError> {
+        let due = |log: &Log| -> Result<Option<u64>, LogError> {
+            Ok(log.expires_next_ms()?.map(|at_ms| at_ms.saturating_sub(now.wall_ms)))
+        };
+        let mut next = due(&self.log)?;
+        if next == Some(0) {
+            let mut batch = self.log.batch()?;
+            let gone = batch.expire(now.wall_ms, EXPIRE_MAX, &mut self.fold)?;
+            batch.commit()?;
+            self.tell_gone(gone);
+            next = due(&self.log)?;
+        }
+        self.expires_mono_ms = next.map(|wait_ms| now.mono_ms.saturating_add(wait_ms));
+        Ok(())
+    }
+
+    /// Wipes what was let go of out of the files, at once. Returns whether nothing of it is left: `false` while another
+    /// connection reads an older state; then every tick tries again.
+    ///
+    /// # Errors
+    /// [`LogError`]: final for this object.
+    pub fn wipe(&mut self, now: Now) -> Result<bool, LogError> {
+        if !self.log.is_unwiped() {
+            self.wipe_mono_ms = None;
+            return Ok(true);
+        }
+        let wiped = self.log.wipe()?;
+        self.wipe_mono_ms = if wiped { None } else { Some(now.mono_ms.saturating_add(WIPE_MS)) };
+        if wiped {
+            self.out.push_back(Output::Event(Event::Wiped));
+        }
+        Ok(wiped)
+    }
+
+    fn wipe_when_due(&mut self, now: Now) -> Result<(), LogError> {
+        if !self.log.is_unwiped() {
+            return Ok(());
+        }
+        let due_ms = *self.wipe_mono_ms.get_or_insert(now.mono_ms.saturating_add(WIPE_MS));
+        if now.mono_ms >= due_ms {
+            self.wipe(now)?;
+        }
+        Ok(())
+    }
+
+    /// Says whose bodies are gone, once that is on the disk.
+    pub fn tell_gone(&mut self, gone: Vec<Lost>) {
+        for of_one in gone.chunk_by(|a, b| (a.conversation, a.why) == (b.conversation, b.why)) {
+            let (conversation, why) = (of_one[0].conversation, of_one[0].why);
+            let ids = of_one.iter().map(|lost| lost.id).collect();
+            self.out.push_back(Output::Event(Event::Gone { conversation, ids, why }));
+        }
     }
 
     /// Ends: what is remembered of peers goes to disk, the log is closed in order.
@@ -415,8 +495,8 @@ impl<F: Fold> Replica<F> {
                     self.out.push_back(Output::Send { conn: id, frame });
                     continue;
                 }
-                session::Output::Persist { number, tool, ops, through } => {
-                    self.queued.push(Queued { conn: id, peer, number, tool, ops, through });
+                session::Output::Persist { number, tool, ops, bare, through } => {
+                    self.queued.push(Queued { conn: id, peer, number, tool, ops, bare, through });
                     continue;
                 }
                 session::Output::Registers { registers, through } => {

@@ -278,6 +278,10 @@ impl Source for View<'_> {
         Ok(found)
     }
 
+    fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, LogError> {
+        Ok(self.log.wanted(conversation, limit)?.iter().map(OpId::prefix).collect())
+    }
+
     fn voucher(
         &self,
         conversation: &ConversationId,

@@ -213,6 +213,11 @@ impl<F: Fold> Replica<F> {
             let event = Event::Stored { conn: None, conversation: first.conversation, ids, tool: None };
             self.out.push_back(Output::Event(event));
         }
+        if !appended.gone.is_empty() {
+            self.tell_gone(appended.gone);
+            // What this device erases has left its files when this returns, unless another connection still reads it.
+            self.wipe(now)?;
+        }
         self.changed(now);
         Ok(written)
     }

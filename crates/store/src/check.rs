@@ -5,7 +5,7 @@
 
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use crate::views::{Mark, Numbers, Views};
-use crate::{Place, beside};
+use crate::{Place, beside, gone};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::Content;
@@ -46,7 +46,9 @@ pub fn rebuild(views: &mut Views, batch: &mut Batch<'_>, progress: &mut dyn FnMu
     let tx = batch.transaction()?;
     let late = late_marks(tx)?;
     views.spoken.clear();
-    tx.execute_batch("DELETE FROM message; DELETE FROM title; DELETE FROM name; DELETE FROM beside;")?;
+    tx.execute_batch(
+        "DELETE FROM message; DELETE FROM title; DELETE FROM name; DELETE FROM beside; DELETE FROM candidate;",
+    )?;
     crate::search::clear(tx)?;
     walk(reader, progress, &mut |arrival, op| {
         let mark = late.get(&(op.conversation(), op.id)).copied().unwrap_or(Mark::Keep { late: 0, came_ms: None });
@@ -197,6 +199,10 @@ impl Expected {
             Some(Content::Message(message)) => (KIND_TEXT, message.text),
             Some(Content::Text(text)) => (KIND_TEXT, text),
             Some(Content::Unknown(_)) => (KIND_NEWER, String::new()),
+            None if op.body.is_none() => match gone::expected(conn, arrival, op)? {
+                Some(kind) => (kind, String::new()),
+                None => return Ok(()),
+            },
             None => (KIND_SEALED, String::new()),
         };
         let mut statement = conn.prepare_cached(

@@ -16,6 +16,7 @@
 mod beside;
 mod check;
 mod facets;
+mod gone;
 #[cfg(test)]
 mod laws;
 mod look;
@@ -31,6 +32,7 @@ mod views;
 
 pub use check::{Mismatch, compare, rebuild};
 pub use facets::{Deleted, Facets, Reacted, Version};
+pub use gone::{Usage, prune, usage};
 pub use look::{Disputed, Look, SharedText, founder, message_at, note_names, shared_text};
 pub use place::{InvalidPlace, Place, Section};
 pub use read::{Late, Message, MessageKind, Names, Person, count, names, page, page_after, seen, title, unread};

@@ -15,6 +15,7 @@ use tombolo_oplog::{LogError, Reader};
 pub(crate) const KIND_TEXT: i64 = 0;
 pub(crate) const KIND_SEALED: i64 = 1;
 pub(crate) const KIND_NEWER: i64 = 2;
+pub(crate) const KIND_DELETED: i64 = 3;
 
 /// What stands in a message's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum MessageKind {
     Sealed,
     /// A newer version wrote it, and this one does not know how to show it. The text is empty.
     Newer,
+    /// It was deleted for everyone: a stand-in. The text is empty.
+    Deleted,
 }
 
 /// A message that came in above what this person had already seen.
@@ -131,6 +134,7 @@ fn message(row: &Row<'_>) -> Result<Message, LogError> {
             KIND_TEXT => MessageKind::Text,
             KIND_SEALED => MessageKind::Sealed,
             KIND_NEWER => MessageKind::Newer,
+            KIND_DELETED => MessageKind::Deleted,
             _ => return Err(damaged()),
         },
         late: match row.get::<_, i64>(7)? {

@@ -8,7 +8,7 @@ use tombolo_oplog::{Component, Step};
 pub const COMPONENT: Component = Component { name: "store", steps: STEPS };
 
 /// All steps, oldest first. A released step never changes.
-const STEPS: &[Step] = &[MESSAGES, crate::beside::STEP, crate::reading::STEP, crate::search::STEP];
+const STEPS: &[Step] = &[MESSAGES, crate::beside::STEP, crate::reading::STEP, crate::search::STEP, crate::gone::STEP];
 
 const MESSAGES: Step = Step {
     why: "Messages in display order, titles, names, and how far this person has read.",

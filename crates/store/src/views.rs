@@ -7,6 +7,7 @@
 //! the greatest (hlc, id); of several imports with one source key the one with the smallest (hlc, id) is shown. Ops may be
 //! given twice (a repaired op is): the rows stay the same.
 
+use crate::gone::{self, For};
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use crate::reading::{At, Elsewhere, Me, OwnReading, clear_mark, put_speaker};
 use crate::{Place, beside};
@@ -16,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use tombolo_model::content::{Content, Imported};
 use tombolo_model::{AccountId, Class, ConversationId, DeviceId, Op, OpId, Register};
-use tombolo_oplog::{Delivered, Fold, LogError, Opened, ReadBody, Reader};
+use tombolo_oplog::{Delivered, Fold, Gone, LogError, Opened, ReadBody, Reader};
 
 /// Opens sealed bodies. The client gives one in; this crate holds no keys.
 pub trait Opener: Send + Sync {
@@ -80,6 +81,14 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
+    pub(crate) fn conversation(&self) -> i64 {
+        self.conversation
+    }
+
+    pub(crate) fn arrival(&self) -> u64 {
+        self.arrival as u64
+    }
+
     fn of(delivered: &Delivered<'_>) -> Self {
         Self { conversation: delivered.n, log: delivered.log, arrival: delivered.arrival as i64 }
     }
@@ -166,6 +175,8 @@ impl Views {
 
     /// The same, once, from what was read ahead.
     fn take(&mut self, op: &Op) -> Option<Content> {
+        // What was read ahead of an op that is stored without its body is not to be shown.
+        op.body.as_ref()?;
         // Nearly always the first one.
         match self.opened.iter().position(|(id, _)| *id == op.id) {
             Some(at) => self.opened.remove(at).map(|(_, content)| content),
@@ -265,7 +276,13 @@ impl Views {
                 | Content::Reaction(_)
                 | Content::Set(_)
                 | Content::Tag(_)),
-            ) => beside::put(tx, numbers.conversation, numbers.log, op, &content),
+            ) => {
+                beside::put(tx, numbers.conversation, numbers.log, op, &content)?;
+                match content {
+                    Content::Delete(delete) => self.stand_in(tx, numbers.conversation, &delete.message.id),
+                    _ => Ok(()),
+                }
+            }
             Some(Content::Unknown(_)) => self.put_message(tx, op, numbers, (KIND_NEWER, String::new()), mark),
             Some(Content::Imported(imported)) => {
                 put_imported(tx, op, numbers, &imported)?;
@@ -273,6 +290,10 @@ impl Views {
             }
             Some(Content::Title(title)) => put_title(tx, op, numbers, &title),
             Some(Content::Name(name)) => put_name(tx, op, numbers, &name),
+            None if op.body.is_none() => match gone::kind_without_body(tx, op, numbers)? {
+                Some(kind) => self.put_message(tx, op, numbers, (kind, String::new()), mark),
+                None => Ok(()),
+            },
             None => self.put_message(tx, op, numbers, (KIND_SEALED, String::new()), mark),
         }
     }
@@ -293,7 +314,7 @@ impl Views {
         self.write(tx)
     }
 
-    fn put_message(
+    pub(crate) fn put_message(
         &mut self,
         tx: &Transaction<'_>,
         op: &Op,
@@ -436,6 +457,10 @@ impl Fold for Views {
     fn body(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>) -> Result<(), rusqlite::Error> {
         self.fold_again(tx, delivered.op, Numbers::of(delivered))
     }
+
+    fn gone(&mut self, tx: &Transaction<'_>, delivered: &Delivered<'_>, _: Gone) -> Result<(), rusqlite::Error> {
+        self.let_go(tx, delivered.op, Numbers::of(delivered))
+    }
 }
 
 fn open(opener: &dyn Opener, op: &Op) -> Option<Content> {
@@ -488,7 +513,7 @@ fn put_title(tx: &Transaction<'_>, op: &Op, numbers: Numbers, title: &str) -> Re
          WHERE (excluded.hlc, excluded.id) > (title.hlc, title.id)",
     )?;
     statement.execute(params![numbers.conversation, title, op.header.hlc.0 as i64, op.id.as_bytes()])?;
-    Ok(())
+    gone::list(tx, op, numbers, &For::Title)
 }
 
 fn put_name(tx: &Transaction<'_>, op: &Op, numbers: Numbers, name: &str) -> Result<(), rusqlite::Error> {
@@ -499,10 +524,10 @@ fn put_name(tx: &Transaction<'_>, op: &Op, numbers: Numbers, name: &str) -> Resu
     )?;
     let (hlc, author) = (op.header.hlc.0 as i64, op.header.author.as_bytes());
     statement.execute(params![numbers.conversation, name, hlc, op.id.as_bytes(), author])?;
-    Ok(())
+    gone::list(tx, op, numbers, &For::Name)
 }
 
-fn place_of_import(op: &Op, imported: &Imported) -> Place {
+pub(crate) fn place_of_import(op: &Op, imported: &Imported) -> Place {
     Place::imported(imported.time_ms, imported.rank, op.header.hlc, op.id)
 }
 
@@ -512,13 +537,26 @@ fn put_imported(tx: &Transaction<'_>, op: &Op, numbers: Numbers, imported: &Impo
     }
     // The key is taken. The op that was written first by (hlc, id) is shown; this one, if it is the same, moves its row
     // to the arrival that it has now.
-    let mut statement =
-        tx.prepare_cached("DELETE FROM message WHERE source_key = ?2 AND conversation = ?1 AND (sub, id) >= (?3, ?4)")?;
-    let hlc = place_of_import(op, imported).sub as i64;
-    if statement.execute(params![numbers.conversation, imported.source_key, hlc, op.id.as_bytes()])? > 0 {
-        insert_imported(tx, op, numbers, imported)?;
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM message WHERE source_key = ?2 AND conversation = ?1 AND (sub, id) >= (?3, ?4) \
+         RETURNING sub, id, arrival",
+    )?;
+    let sub = place_of_import(op, imported).sub as i64;
+    let gives_way: Option<(i64, Vec<u8>, i64)> = statement
+        .query_row(params![numbers.conversation, imported.source_key, sub, op.id.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    match gives_way {
+        None => gone::list(tx, op, numbers, &For::Line(&imported.source_key)),
+        Some(other) => {
+            if other.1 != op.id.as_bytes() {
+                gone::list_line(tx, numbers.conversation, &imported.source_key, other)?;
+            }
+            insert_imported(tx, op, numbers, imported)?;
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Says whether the key was free.

@@ -278,6 +278,7 @@ fn repair(store: &mut Store, group: &Group, ops: &[Incoming]) {
             control: None,
             own: false,
             late_hint: true,
+            gone: None,
         };
         store.views.begin();
         store.views.deliver(tx, &delivered).unwrap();

@@ -6,6 +6,7 @@
 
 mod beside;
 mod fold;
+mod gone;
 mod imports;
 mod late;
 mod naive;

@@ -116,6 +116,7 @@ fn a_repaired_op_is_folded_once_more_without_a_trace() {
             control: None,
             own: false,
             late_hint: true,
+            gone: None,
         };
         tombolo_oplog::Fold::begin(&mut store.views);
         tombolo_oplog::Fold::deliver(&mut store.views, tx, &delivered).unwrap();

@@ -475,7 +475,13 @@ impl World {
                 self.trace
                     .note(self.now_ms, format_args!("{name} lets {} into {}", device.short(), conversation.short()));
             }
-            Event::Presence { .. } | Event::Moved { .. } | Event::Registers { .. } => {}
+            Event::Gone { conversation, ids, why } => {
+                self.trace.note(
+                    self.now_ms,
+                    format_args!("{name}: {} bodies of {} went: {why:?}", ids.len(), conversation.short()),
+                );
+            }
+            Event::Presence { .. } | Event::Moved { .. } | Event::Wiped | Event::Registers { .. } => {}
         }
         Ok(())
     }

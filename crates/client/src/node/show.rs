@@ -210,6 +210,7 @@ impl Node {
                 MessageKind::Text => merged.unwrap_or_else(|| message.text.clone()),
                 MessageKind::Sealed => "(sealed: this device has no key for it)".to_owned(),
                 MessageKind::Newer => "(written by a newer version of this program)".to_owned(),
+                MessageKind::Deleted => merged.unwrap_or_default(),
             };
             shown.push(Message {
                 id: message.id(),

@@ -161,7 +161,7 @@ impl Session {
                 self.out.push_back(Output::Remember(theirs));
             }
             self.told_equal = true;
-            self.prove_equal(cursor.position, proof, count, conversations);
+            self.prove_equal(cursor.position, proof, count, conversations, ctx)?;
         } else if let Some(position) = known.filter(|_| usable) {
             self.sent_position = position;
             // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
@@ -203,13 +203,14 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn prove_equal(
+    pub(super) fn prove_equal<S: Source>(
         &mut self,
         position: u64,
         proof: Proof,
         count: u64,
         conversations: Vec<tombolo_model::ConversationId>,
-    ) {
+        ctx: &Context<'_, S>,
+    ) -> Result<(), Fault> {
         self.proven = Some(position);
         self.proven_proof = proof;
         self.stuck = 0;
@@ -220,7 +221,9 @@ impl Session {
         self.claimed_equal = false;
         self.attempts.clear();
         self.differing.clear();
+        self.ask_bodies(&conversations, ctx)?;
         self.out.push_back(Output::Proven { position, count, conversations });
+        Ok(())
     }
 
     pub(super) fn on_moved<S: Source>(

@@ -54,7 +54,7 @@ impl Session {
         if over || self.persisting.len() > 2 * WINDOW_BATCHES {
             return Err(Fault::CreditExceeded);
         }
-        let ops = batch::decode(&batch.ops, ctx.compression)?;
+        let batch::Decoded { ops, bare } = batch::decode_bare(&batch.ops, ctx.compression)?;
         let decoded = decoded_bytes(&ops);
         if !self.persisting.is_empty() && self.persisting_decoded + decoded > DECODED_BYTES_MAX {
             return Err(Fault::CreditExceeded);
@@ -67,7 +67,7 @@ impl Session {
         self.persisting_decoded += decoded;
         self.persisting.insert(batch.number, arriving);
         self.last_received = batch.number;
-        self.out.push_back(Output::Persist { number: batch.number, tool: batch.tool, ops, through });
+        self.out.push_back(Output::Persist { number: batch.number, tool: batch.tool, ops, bare, through });
         Ok(())
     }
 
@@ -93,6 +93,7 @@ impl Session {
         for (conversation, refusal) in refused.into_iter().filter(|(_, refusal)| *refusal != Refusal::Waits) {
             self.block(conversation, refusal, false);
         }
+        self.bodies_came(ctx)?;
         self.compare(ctx)
     }
 
@@ -125,7 +126,7 @@ impl Session {
                 self.out.push_back(Output::Remember(cursor));
             }
             if self.proven != Some(position) || self.settled.as_ref().is_none_or(|mine| mine.position != position) {
-                self.prove_equal(position, proof, count, conversations);
+                self.prove_equal(position, proof, count, conversations, ctx)?;
             }
             return Ok(());
         }

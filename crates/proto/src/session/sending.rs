@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use tombolo_model::crypto::DOMAIN_ACK;
 use tombolo_model::digest::Chain;
-use tombolo_model::{ConversationId, DeviceId, LogId, Op};
+use tombolo_model::{Class, ConversationId, DeviceId, LogId, Op, OpId};
 
 /// Something to send that is not simply what arrived after the cursor.
 #[derive(Debug)]
@@ -184,6 +184,16 @@ impl Session {
         ctx: &Context<'_, S>,
     ) -> Result<(), Fault> {
         let Some(first) = ops.first().map(Op::conversation) else { return Ok(()) };
+        let is_bare = |op: &Op| op.body.is_none() && op.header.class == Class::Content;
+        if self.version() < 2 {
+            // It would take a header without a body for one that only vouches: it will lack the op, and no cursor may say
+            // otherwise.
+            let before = ops.len();
+            ops.retain(|op| !is_bare(op));
+            if ops.len() < before {
+                (self.owes, self.gap, through) = (true, true, None);
+            }
+        }
         let count = loop {
             let count = ops.len();
             let vouchers = add_vouchers(&mut ops, ctx)?;
@@ -205,7 +215,11 @@ impl Session {
             return Ok(());
         }
         self.last_batch += 1;
-        let batch = Batch { number: self.last_batch, tool, through, ops: batch::encode(&ops, ctx.compression) };
+        // What is held here without a body is told from the headers that vouch, which come behind it.
+        let held = ops.iter().take(count as usize);
+        let bare: BTreeSet<OpId> = held.filter(|op| is_bare(op)).map(|op| op.id).collect();
+        let batch =
+            Batch { number: self.last_batch, tool, through, ops: batch::encode_bare(&ops, &bare, ctx.compression) };
         let bytes = Frame::Batch(batch).to_bytes();
         let in_flight = InFlight {
             hash: *blake3::hash(&bytes).as_bytes(),

@@ -4,6 +4,7 @@
 //! a disk, a socket or a clock. The same machine over real logs is tested in the package `suite`.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod bodies;
 mod codec;
 mod cost;
 mod credit;

@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     /// Conversations that the peer may see, beside those held, and those that it may not.
     pub(crate) also: BTreeSet<ConversationId>,
     pub(crate) hidden: BTreeSet<ConversationId>,
+    /// Ops whose bodies are gone for good here.
+    pub(crate) gone: BTreeSet<OpId>,
     proofs: RefCell<BTreeMap<ConversationId, Summary>>,
     pub(crate) registers: Kept,
 }
@@ -39,7 +41,11 @@ impl Memory {
 
     /// Takes an op; `false` when it was here.
     pub(crate) fn take(&mut self, op: &Op, from: Option<DeviceId>) -> bool {
-        if self.places.contains_key(&op.id) {
+        if let Some(place) = self.places.get(&op.id) {
+            let known = &mut self.order[*place].0;
+            if known.body.is_none() && !self.gone.contains(&op.id) {
+                known.body = op.body.clone();
+            }
             return false;
         }
         self.places.insert(op.id, self.order.len());
@@ -66,6 +72,17 @@ impl Memory {
     pub(crate) fn ids_through(&self, position: u64) -> Vec<OpId> {
         let shown = self.order[..position as usize].iter().filter(|(op, _)| !self.hidden.contains(&op.conversation()));
         shown.map(|(op, _)| op.id).collect()
+    }
+
+    /// Lets go of a body.
+    pub(crate) fn lose(&mut self, id: &OpId) {
+        self.gone.insert(*id);
+        self.order[self.places[id]].0.body = None;
+    }
+
+    /// Ops that are here without their bodies, whether these are gone or lack.
+    pub(crate) fn bodiless(&self) -> BTreeSet<OpId> {
+        self.order.iter().filter(|(op, _)| op.body.is_none()).map(|(op, _)| op.id).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -237,6 +254,11 @@ impl Source for Memory {
         let mut ops: Vec<Op> = self.of(conversation).filter(|op| prefixes.contains(&op.id.prefix())).cloned().collect();
         ops.sort_by_key(|op| (op.header.hlc, op.id));
         Ok(ops)
+    }
+
+    fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, Infallible> {
+        let lacks = |op: &&Op| op.conversation() == *conversation && op.body.is_none() && !self.gone.contains(&op.id);
+        Ok(self.order.iter().map(|(op, _)| op).filter(lacks).map(|op| op.id.prefix()).take(limit).collect())
     }
 
     fn voucher(

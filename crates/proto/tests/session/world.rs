@@ -6,7 +6,7 @@ use crate::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_model::crypto::{DOMAIN_OP, Verifier as _};
 use tombolo_model::{ConversationId, DeviceId, LogId, Op, Sound};
-use tombolo_proto::session::{Config, Context, Now, Tools};
+use tombolo_proto::session::{Config, Context, Now, Tools, VERSION, VERSION_MIN};
 use tombolo_proto::{Fault, Input, Output, Refusal, Session};
 
 /// One end.
@@ -79,7 +79,7 @@ impl World {
             now: Now { mono_ms: 1_000, wall_ms: 1_800_000_000_000 },
             delivered: 0,
             tools: Tools::ALL,
-            versions: [(1, 1); 2],
+            versions: [(VERSION, VERSION_MIN); 2],
             window_bytes: tombolo_proto::limit::WINDOW_BYTES,
             connections: 0,
             check_claims: true,
@@ -123,20 +123,20 @@ impl World {
                     kept.read.insert(peer, through);
                     registers_stored += 1;
                 }
-                Output::Persist { number, ops, through, .. } => {
+                Output::Persist { number, ops, bare, through, .. } => {
                     let ops: Vec<Op> = ops.into_iter().map(Sound::into_op).collect();
-                    persisted.push((number, ops, through));
+                    persisted.push((number, ops, bare, through));
                 }
                 other => self.take(index, other),
             }
         }
-        for (number, ops, through) in persisted {
+        for (number, ops, bare, through) in persisted {
             let peer = self.sides[1 - index].key.0;
             let side = &mut self.sides[index];
             check_vouched(&ops);
             let mut stored = 0;
             let mut refused = BTreeMap::new();
-            for op in ops.iter().filter(|op| op.body.is_some()) {
+            for op in ops.iter().filter(|op| op.body.is_some() || bare.contains(&op.id)) {
                 match side.refuses.get(&op.conversation()) {
                     Some(refusal) => {
                         refused.insert(op.conversation(), *refusal);
