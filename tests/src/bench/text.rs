@@ -51,7 +51,8 @@ pub fn recorded(path: &Path) -> Measured<Writers> {
     let number = |value: &serde_json::Value| value.as_u64().ok_or("a number is missing in the recording");
     let mut txns = Vec::new();
     for txn in list(&file["txns"]) {
-        let parents = list(&txn["parents"]).iter().map(|parent| Ok(number(parent)? as usize));
+        let parents = list(&txn["parents"]);
+        let parents = parents.iter().map(|parent| Ok(number(parent)? as usize)).collect::<Measured<_>>()?;
         let splices = list(&txn["patches"])
             .iter()
             .map(|patch| {
@@ -59,7 +60,7 @@ pub fn recorded(path: &Path) -> Measured<Writers> {
                 Ok(Splice { at: number(&patch[0])? as u32, delete: number(&patch[1])? as u32, insert })
             })
             .collect::<Measured<_>>()?;
-        txns.push(Txn { agent: number(&txn["agent"])? as usize, parents: parents.collect::<Measured<_>>()?, splices });
+        txns.push(Txn { agent: number(&txn["agent"])? as usize, parents, splices });
     }
     let agents = txns.iter().map(|txn| txn.agent + 1).max().unwrap_or(0);
     if txns.iter().enumerate().any(|(at, txn)| txn.parents.iter().any(|parent| *parent >= at)) {
