@@ -8,8 +8,8 @@
 //! taken turn by turn.
 //!
 //! Read next: [`corpus`], then [`writing`] (send, ingest), [`wire`] (wire, reconnect), [`opening`], [`differences`]
-//! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`homes`] (profiles with a
-//! history), [`baseline`].
+//! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`text`], [`homes`]
+//! (profiles with a history), [`baseline`].
 
 pub mod baseline;
 pub mod corpus;
@@ -20,6 +20,7 @@ pub mod memory;
 pub mod network;
 pub mod opening;
 pub mod reading;
+pub mod text;
 pub mod wire;
 pub mod writing;
 
@@ -82,8 +83,8 @@ impl Row {
 }
 
 /// All rows, in the order in which they run.
-pub const NAMES: [&str; 11] =
-    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file"];
+pub const NAMES: [&str; 12] =
+    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file", "text"];
 
 /// Runs the named rows, or all, and hands each row out as it is known.
 ///
@@ -101,6 +102,7 @@ pub fn run(names: &[String], scale: &Scale, mut each: impl FnMut(Row)) -> Measur
             "open" => opening::open(scale)?.into_iter().for_each(&mut each),
             "reconnect" => each(wire::reconnect(scale)?),
             "differences" => differences::differences(scale, &mut each)?,
+            "text" => each(text::text(scale)?),
             "heal" => network::heal(scale)?.into_iter().for_each(&mut each),
             "receipts" => reading::receipts(scale)?.into_iter().for_each(&mut each),
             "crowd" => reading::crowd(scale)?.into_iter().for_each(&mut each),
