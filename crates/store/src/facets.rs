@@ -6,15 +6,21 @@
 //! author's account can say what a message said.
 //! Not here: merging texts (`text.rs`), rows (`beside.rs`), registers and sets (`register.rs`).
 //!
-//! - Edits are a multi-value register: all versions are kept; those that nobody replaced are merged to one text.
+//! - Edits are a multi-value register: all versions are kept; those that nobody replaced are merged to one text. What
+//!   does not fit the version that it names, or names what is not here, is kept and does not count in that text.
 //! - Deletion is an observed-remove set over deletions: a restore takes back those that its author had seen.
 //! - Reactions are counters per device; an account shows one if its devices' sum is above 0, so it counts once.
 
 use crate::beside::Row;
 use crate::look::SharedText;
+use crate::text;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, Edit, Message, MessageRef, Reaction, Restore, Target};
 use tombolo_model::{AccountId, DeviceId, Hlc, OpId};
+
+/// Versions of one message whose text is put together from splices when all are listed: each costs a walk over those
+/// before it. Versions say their text themselves unless they are long.
+const MADE_MAX: usize = 100;
 
 /// Who is who, as far as rights depend on it.
 #[derive(Clone, Copy)]
@@ -222,7 +228,7 @@ pub(crate) fn facets(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Facet
     if let Some(message) = message {
         facets.message = Message { text: String::new(), ..message.clone() };
     }
-    let (text, current) = text(first, &edits);
+    let (text, current) = text_of(first, restored.map(|(row, _)| row.id), &edits);
     if facets.deleted.is_some() {
         // The bodies of the edits that the deletion knew of are gone: what is still here came beside it.
         facets.conflict = !edits.is_empty();
@@ -237,6 +243,14 @@ pub(crate) fn facets(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Facet
 /// The versions of a message's text, oldest first: the first one, then every edit, those of before a restore included.
 pub(crate) fn versions(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Vec<Version> {
     let counted = Counted::of(root, rows, people);
+    let restored = counted.restored();
+    let begins = restored.map(|(row, _)| row.id);
+    let (first, edits) = match restored {
+        Some((_, restore)) => (Some(restore.content.text.as_str()), counted.of_generation(begins)),
+        None => (root.text, counted.edits.clone()),
+    };
+    // What an edit made of the text, if it does not say so itself and what it was made on is still here.
+    let made = |id: &OpId| first.and_then(|first| text::version(first, &pure(begins, &edits), id));
     let current: BTreeSet<OpId> = facets(root, rows, people).current.into_iter().collect();
     let mut versions = vec![Version {
         id: root.at.id,
@@ -256,13 +270,19 @@ pub(crate) fn versions(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Vec
             current: current.is_empty() && counted.restored().is_some_and(|(last, _)| last.id == row.id),
         });
     }
-    for (row, edit) in &counted.edits {
+    let mut made_left = MADE_MAX;
+    // The newest ones first: they are looked for.
+    for (row, edit) in counted.edits.iter().rev() {
+        let made = || {
+            made_left = made_left.checked_sub(1)?;
+            made(&row.id)
+        };
         versions.push(Version {
             id: row.id,
             hlc: row.hlc,
             device: row.device,
             bases: edit.bases.clone(),
-            text: edit.whole.clone(),
+            text: edit.whole.clone().or_else(made),
             current: current.contains(&row.id),
         });
     }
@@ -270,15 +290,32 @@ pub(crate) fn versions(root: &Root<'_>, rows: &[Row], people: People<'_>) -> Vec
     versions
 }
 
-/// The text that edits make of the first one, and which of them are current.
-fn text(first: Option<&str>, edits: &[(&Row, &Edit)]) -> (Option<String>, Vec<OpId>) {
+/// The text that edits make of the first one, and which of them are current. Where one version is current and was
+/// written as a whole, that is the text; otherwise it is merged.
+fn text_of(first: Option<&str>, begins: Option<OpId>, edits: &[(&Row, &Edit)]) -> (Option<String>, Vec<OpId>) {
     let replaced: BTreeSet<OpId> = edits.iter().flat_map(|(_, edit)| &edit.bases).copied().collect();
-    let current: Vec<OpId> = edits.iter().map(|(row, _)| row.id).filter(|id| !replaced.contains(id)).collect();
-    let last = edits.iter().rev().find(|(row, _)| !replaced.contains(&row.id));
-    match last {
-        None => (first.map(str::to_owned), current),
-        Some((_, edit)) => (edit.whole.clone().or_else(|| first.map(str::to_owned)), current),
-    }
+    let current: Vec<(&Row, &Edit)> = edits.iter().copied().filter(|(row, _)| !replaced.contains(&row.id)).collect();
+    let last = current.last().and_then(|(_, edit)| edit.whole.clone());
+    let text = match (current.len(), first) {
+        (1, _) if last.is_some() => last,
+        (0, _) => first.map(str::to_owned),
+        (_, None) => last,
+        (_, Some(first)) => {
+            let merged = text::merge(first, &pure(begins, edits));
+            // Nothing fits: what they were meant to be is better than nothing.
+            if merged.heads.is_empty() { last.or(Some(merged.text)) } else { Some(merged.text) }
+        }
+    };
+    (text, current.iter().map(|(row, _)| row.id).collect())
+}
+
+/// Edits as they are merged. What they begin from, where that is a restore, is the root and no edit.
+fn pure(begins: Option<OpId>, edits: &[(&Row, &Edit)]) -> Vec<text::Edit> {
+    let pure = |(row, edit): &(&Row, &Edit)| {
+        let bases = edit.bases.iter().copied().filter(|base| Some(*base) != begins).collect();
+        text::Edit { id: row.id, author: row.device, bases, splices: edit.splices.clone() }
+    };
+    edits.iter().map(pure).collect()
 }
 
 /// Who shows which reaction.
@@ -334,6 +371,6 @@ pub(crate) fn shared(rows: &[Row], target: &Target) -> SharedText {
             _ => None,
         })
         .collect();
-    let (text, heads) = text(Some(""), &edits);
-    SharedText { text: text.unwrap_or_default(), heads, changed: edits.iter().map(|(row, _)| row.hlc).max() }
+    let merged = text::merge("", &pure(None, &edits));
+    SharedText { text: merged.text, heads: merged.heads, changed: edits.iter().map(|(row, _)| row.hlc).max() }
 }

@@ -12,7 +12,7 @@ use crate::register::{Register, in_set};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{
-    Content, Delete, Edit, Message, MessageRef, Reaction, Restore, Set, Slot, Tag, TagSet, Target, Value,
+    Content, Delete, Edit, Message, MessageRef, Reaction, Restore, Set, Slot, Splice, Tag, TagSet, Target, Value,
 };
 use tombolo_model::{AccountId, ConversationId, DeviceId, Hlc, OpId};
 
@@ -301,6 +301,43 @@ fn facets_of_topic(rows: &[Row]) -> (Vec<OpId>, Option<Hlc>) {
 fn nothing_beside_a_message_shows_the_message() {
     let facets = facets::facets(&root(), &[], people());
     assert_eq!(facets, Facets { text: Some("first".into()), ..Facets::default() });
+}
+
+/// Two devices of the author edit without knowing of each other, then one of them goes on from both.
+#[test]
+fn edits_side_by_side_are_both_in_the_text() {
+    let edit = |number: usize, by: u8, bases: Vec<OpId>, at: u32, insert: &str, whole: Option<&str>| Row {
+        id: id(number),
+        hlc: Hlc(100 + number as u64),
+        device: device(by),
+        content: Content::Edit(Edit {
+            target: Target::Message(AT),
+            bases: sorted(bases.into_iter()),
+            splices: vec![Splice { at, delete: 0, insert: insert.into() }],
+            whole: whole.map(str::to_owned),
+        }),
+    };
+    let look = |rows: &[Row]| facets::facets(&root(), &union(&[rows]), people());
+    let mut rows = vec![edit(1, AUTHOR, vec![], 0, "The ", Some("The first")), edit(2, 3, vec![], 5, " boat", None)];
+    assert_eq!(look(&rows[..1]).text.as_deref(), Some("The first"));
+    let both = look(&rows);
+    assert_eq!((both.text.as_deref(), both.current.len()), (Some("The first boat"), 2));
+    let versions = facets::versions(&root(), &union(&[&rows]), people());
+    let texts: Vec<Option<&str>> = versions.iter().map(|version| version.text.as_deref()).collect();
+    assert_eq!(texts, [Some("first"), Some("The first"), Some("first boat")]);
+    rows.push(edit(3, AUTHOR, both.bases, 14, "!", None));
+    assert_eq!(look(&rows).text.as_deref(), Some("The first boat!"));
+    // What fits nothing does not take the text away.
+    rows.push(edit(4, 3, vec![], 99, "x", None));
+    assert_eq!(look(&rows).text.as_deref(), Some("The first boat!"));
+    // After a restore the text begins anew with what was restored.
+    let content = Message { text: "second".into(), ..Message::default() };
+    let restore = Restore { message: AT, tags: vec![], content };
+    let restore =
+        Row { id: id(5), hlc: Hlc(200), device: device(AUTHOR), content: Content::Restore(Box::new(restore)) };
+    rows.push(restore);
+    rows.extend([edit(200, AUTHOR, vec![id(5)], 0, "A ", None), edit(201, 3, vec![id(5)], 6, " one", None)]);
+    assert_eq!(look(&rows).text.as_deref(), Some("A second one"));
 }
 
 /// A register that somebody floods is still looked through at a bounded cost.

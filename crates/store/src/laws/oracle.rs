@@ -225,11 +225,16 @@ pub(super) fn topic(row: &Row) -> bool {
     matches!(&row.content, Content::Edit(edit) if edit.target == Target::Topic)
 }
 
-/// Edits that no other stands on.
+/// Edits that no other stands on, of those that stand on nothing else than edits of this text.
 pub(super) fn heads(rows: &[Row]) -> Vec<OpId> {
+    fn counts(rows: &[Row], row: &Row) -> bool {
+        let Content::Edit(edit) = &row.content else { return false };
+        edit.bases.iter().all(|base| rows.iter().any(|other| other.id == *base && counts(rows, other)))
+    }
+    let rows: Vec<&Row> = rows.iter().filter(|row| counts(rows, row)).collect();
     let mut heads: Vec<OpId> = Vec::new();
-    for row in rows {
-        let under = |other: &Row| matches!(&other.content, Content::Edit(edit) if edit.bases.contains(&row.id));
+    for row in &rows {
+        let under = |other: &&Row| matches!(&other.content, Content::Edit(edit) if edit.bases.contains(&row.id));
         if !rows.iter().any(under) {
             heads.push(row.id);
         }
