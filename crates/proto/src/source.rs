@@ -154,7 +154,7 @@ pub trait Source {
     /// Digest of the registers that both sides may see.
     fn registers_digest(&self, peer: &DeviceId) -> Result<[u8; 6], Self::Error> {
         let _ = peer;
-        Ok([0; 6])
+        Ok(tombolo_model::register::digest_of([]))
     }
     /// Registers that changed after a position and that `peer` may see; `whole` = also those that it brought itself. At
     /// most about `bytes_max` bytes.

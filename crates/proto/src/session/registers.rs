@@ -14,8 +14,9 @@ use super::{Context, Output, Phase, Session, local};
 use crate::fault::Fault;
 use crate::frame::{Frame, Reading, Registers};
 use crate::limit::{READINGS_MAX, REGISTERS_BYTES, REGISTERS_MS, REGISTERS_STORING_MAX};
-use crate::source::Source;
+use crate::source::{RegisterPage, Source};
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 /// A frame of registers that the host is storing.
 #[derive(Debug)]
@@ -77,7 +78,9 @@ impl Session {
         let read = ctx.source.registers_read(&self.peer).map_err(local)?;
         let digest = ctx.source.registers_digest(&self.peer).map_err(local)?;
         let reading = Reading { read, digest };
-        let end = ctx.source.registers_end().map_err(local)?;
+        // How many changes there were is not for strangers, in what is sent from here on neither.
+        let stranger = ctx.source.shared(&self.peer).map_err(local)?.is_empty();
+        let end = if stranger { 0 } else { ctx.source.registers_end().map_err(local)? };
         self.registers.said = Some((reading, end));
         self.send(&Frame::Reading(reading));
         Ok(())
@@ -162,7 +165,10 @@ impl Session {
 
     fn send_registers<S: Source>(&mut self, to_end: bool, ctx: &Context<'_, S>) -> Result<(), Fault> {
         let (after, whole) = (self.registers.sent, self.registers.whole);
-        let page = ctx.source.registers(&self.peer, after, whole, REGISTERS_BYTES).map_err(local)?;
+        let mut page = ctx.source.registers(&self.peer, after, whole, REGISTERS_BYTES).map_err(local)?;
+        if ctx.source.shared(&self.peer).map_err(local)?.is_empty() {
+            page = RegisterPage { registers: Vec::new(), through: after, last: true };
+        }
         self.registers.sent = page.through.max(after);
         if page.last {
             (self.registers.changed, self.registers.whole) = (false, false);

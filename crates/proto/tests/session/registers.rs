@@ -228,6 +228,33 @@ fn a_conversation_that_comes_into_scope_is_compared_again() {
 }
 
 #[test]
+fn a_stranger_learns_nothing_of_how_many_changes_there_were() {
+    for guess in [0, 1, 6, 7, 100] {
+        let mut world = parted();
+        let shared = world.sides[1].memory.ids().first().copied().unwrap();
+        let mut conversation = ConversationId::ZERO;
+        conversation.0.copy_from_slice(&shared.0[..16]);
+        world.sides[1].memory.hidden.insert(conversation);
+        world.sides[1].memory.hidden.extend((0..3).map(|of| ConversationId([of; 16])));
+        for of in 0..7 {
+            world.sides[1].memory.registers.put(register(of, 1, 10), None);
+        }
+        world.connect();
+        while let Some((to, frame)) = world.wire.pop_front() {
+            // The stranger claims to have read so many, and to hold others.
+            let claim = Frame::Reading(Reading { read: guess, digest: [9; 6] }).to_bytes();
+            let said = if to == 1 && frame[0] == 0x42 { claim } else { frame };
+            if to == 0
+                && let Ok(Frame::Registers(told)) = Frame::from_bytes(&said)
+            {
+                assert_eq!((told.through, told.registers.len()), (0, 0), "{guess}");
+            }
+            world.input(to, Input::Frame(&said));
+        }
+    }
+}
+
+#[test]
 fn what_is_sent_out_of_turn_or_too_large_is_named() {
     let registers = |registers| Frame::Registers(Registers { through: 1, last: false, registers }).to_bytes();
     // Nobody said that the peer knows these frames.

@@ -4,6 +4,7 @@ use crate::probe::Probe;
 use crate::world::{Device, World, config};
 use tombolo_model::crypto::{DOMAIN_MOVED, Verifier as _};
 use tombolo_model::limit::ADDRESS_BYTES_MAX;
+use tombolo_model::register::digest_of;
 use tombolo_model::{ConversationId, LogId};
 use tombolo_proto::frame::{Root, Wanted};
 use tombolo_proto::reconcile::ranges::{self, Span};
@@ -61,6 +62,7 @@ async fn a_stranger_learns_nothing() {
         match frame {
             Frame::Resume(resume) => assert_eq!(resume.count, 0),
             Frame::Settled(_) => {}
+            Frame::Reading(reading) => assert_eq!((reading.read, reading.digest), (0, digest_of([]))),
             frame => panic!("{frame:?}"),
         }
     }
