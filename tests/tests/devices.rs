@@ -102,7 +102,7 @@ impl Stage {
         let (low, high) = (one.min(other), one.max(other));
         let (left, right) = self.nodes.split_at_mut(high);
         let (one, two) = (left[low].replica(), right[0].replica());
-        exchange((one, Scope::Members), (two, Scope::Members), self.conns, now).unwrap();
+        let ran = exchange((one, Scope::Members), (two, Scope::Members), self.conns, now).unwrap(); eprintln!("MEET {one_} {other}: {ran:?}", one_ = low);
     }
 
     /// Everybody meets everybody, twice.
