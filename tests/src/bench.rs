@@ -86,7 +86,18 @@ impl Row {
 pub const NAMES: [&str; 12] =
     ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file", "text"];
 pub const NAMES: [&str; 13] = [
-    "send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file", "page",
+    "send",
+    "ingest",
+    "wire",
+    "open",
+    "reconnect",
+    "differences",
+    "heal",
+    "live",
+    "receipts",
+    "crowd",
+    "file",
+    "page",
     "reaction",
 ];
 

@@ -27,8 +27,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const ALL: [Bug; 6] =
-    [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail, Bug::Forgets];
+pub const ALL: [Bug; 6] = [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail, Bug::Forgets];
 
 impl Bug {
     /// Its name on the command line.

@@ -331,7 +331,11 @@ impl World {
                 let now_ms = self.now(machine).wall_ms;
                 let texts: BTreeSet<&str> = all.iter().map(|message| message.text.as_str()).collect();
                 for (text, said) in &self.oracle.said {
-                    if said.conversation != conversation || !said.sure || texts.contains(text.as_str()) || self.oracle.is_changed(said, &all) {
+                    if said.conversation != conversation
+                        || !said.sure
+                        || texts.contains(text.as_str())
+                        || self.oracle.is_changed(said, &all)
+                    {
                         continue;
                     }
                     if !circle.due.contains(&said.author) && !self.held_by_circle(said.id, &conversation, &circle) {

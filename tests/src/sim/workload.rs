@@ -3,9 +3,9 @@
 use crate::sim::checks;
 use crate::sim::machine::START_MS;
 use crate::sim::oracle::{Letter, Said};
+use crate::sim::talking::is_own;
 use crate::sim::world::{Outcome, World};
 use std::collections::BTreeSet;
-use crate::sim::talking::is_own;
 use tombolo_client::{ConversationId, Error, Kind, Line, Node, Standing};
 use tombolo_replica::Now;
 
@@ -25,8 +25,11 @@ impl World {
             0..8 => self.create(device),
             8..18 => self.invite(device),
             18..30 => self.accept(device),
-            30..48 => self.write(device),
-            48..56 => self.change(device),
+            30..46 => self.write(device),
+            46..56 => {
+                let count = 1 + self.rng.below(4);
+                (0..count).try_for_each(|_| self.change(device))
+            }
             56..58 => self.keep(device),
             58..61 => self.import(device),
             61..66 => self.look(device),
