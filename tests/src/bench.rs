@@ -20,7 +20,7 @@ pub mod memory;
 pub mod network;
 pub mod opening;
 pub mod reading;
-pub mod text;
+pub const NAMES: [&str; 0] = [];
 pub mod wire;
 pub mod writing;
 
@@ -85,6 +85,21 @@ impl Row {
 /// All rows, in the order in which they run.
 pub const NAMES: [&str; 12] =
     ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file", "text"];
+pub const NAMES: [&str; 13] = [
+    "send",
+    "ingest",
+    "wire",
+    "open",
+    "reconnect",
+    "differences",
+    "heal",
+    "live",
+    "receipts",
+    "crowd",
+    "file",
+    "page",
+    "reaction",
+];
 
 /// Runs the named rows, or all, and hands each row out as it is known.
 ///
@@ -107,6 +122,8 @@ pub fn run(names: &[String], scale: &Scale, mut each: impl FnMut(Row)) -> Measur
             "receipts" => reading::receipts(scale)?.into_iter().for_each(&mut each),
             "crowd" => reading::crowd(scale)?.into_iter().for_each(&mut each),
             "file" => each(files::file(scale)?),
+            "page" => each(talking::page(scale)?),
+            "reaction" => talking::reaction(scale)?.into_iter().for_each(&mut each),
             _ => each(network::live(scale)?),
         }
     }

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod net;
 pub mod oracle;
 pub mod reading;
+pub mod talking;
 pub mod tally;
 pub mod trace;
 pub mod troubles;

@@ -95,14 +95,14 @@ impl Stage {
         act(&mut self.nodes[index], now)
     }
 
-    /// Two devices exchange everything that they share.
+    /// The first device dials the second, and they exchange everything that they share.
     pub(crate) fn meet(&mut self, one: usize, other: usize) {
         let now = self.wait(5_000);
         self.conns += 1;
-        let (low, high) = (one.min(other), one.max(other));
-        let (left, right) = self.nodes.split_at_mut(high);
-        let (one, two) = (left[low].replica(), right[0].replica());
-        exchange((one, Scope::Members), (two, Scope::Members), self.conns, now).unwrap();
+        let (left, right) = self.nodes.split_at_mut(one.max(other));
+        let (low, high) = (&mut left[one.min(other)], &mut right[0]);
+        let (dials, answers) = if one < other { (low, high) } else { (high, low) };
+        exchange((dials.replica(), Scope::Dialled), (answers.replica(), Scope::Members), self.conns, now).unwrap();
     }
 
     /// Everybody meets everybody, twice.
@@ -146,7 +146,7 @@ impl Stage {
                 continue;
             }
             self.on(index, |node, now| node.accept(&invitation, now)).unwrap();
-            self.meet(0, index);
+            self.meet(index, 0);
         }
         self.meet_all();
     }

@@ -140,21 +140,21 @@ impl<'a> Counted<'a> {
         let mut counted =
             Self { edits: vec![], deletions: vec![], restores: vec![], said: vec![], reactions: vec![], message: None };
         for row in rows {
-            // What names this message must come after it; a reaction knows its id only.
-            let later = row.hlc > root.at.hlc;
+            // What names a message was written after it, whatever its clock says: an id is a hash. A device whose clock
+            // was put right edits and deletes what it wrote while that was ahead.
             match &row.content {
                 Content::Message(message) if row.id == root.at.id => counted.message = Some(message),
-                Content::Edit(edit) if later && edit.target == Target::Message(root.at) && by_author(row) => {
+                Content::Edit(edit) if edit.target == Target::Message(root.at) && by_author(row) => {
                     counted.edits.push((row, edit));
                 }
-                Content::Delete(delete) if later && delete.message == root.at => {
+                Content::Delete(delete) if delete.message == root.at => {
                     let moderator = people.founder.is_some() && (people.account)(&row.device) == people.founder;
                     if by_author(row) || moderator {
                         let withdrawn = delete.withdrawn == Some(true) && by_author(row);
                         counted.deletions.push(Deleted { id: row.id, hlc: row.hlc, device: row.device, withdrawn });
                     }
                 }
-                Content::Restore(restore) if later && restore.message == root.at => {
+                Content::Restore(restore) if restore.message == root.at => {
                     counted.restores.push((row, restore));
                     if by_author(row) {
                         counted.said.push((row, restore));

@@ -242,20 +242,15 @@ pub fn seen(reader: &Reader, conversation: &ConversationId) -> Result<Option<Pla
 /// # Errors
 /// [`LogError`] of SQLite.
 pub fn title(reader: &Reader, conversation: &ConversationId) -> Result<Option<String>, LogError> {
-    let mut statement = reader.connection()?.prepare_cached(
-        "SELECT title, hlc, id FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)",
-    )?;
-    let old: Option<((Hlc, OpId), String)> = statement
-        .query_row([conversation.as_bytes()], |row| {
-            Ok(((Hlc(row.get::<_, i64>(1)? as u64), OpId(row.get(2)?)), row.get(0)?))
-        })
-        .optional()?;
-    let register = crate::register(reader, conversation, &Slot::Title)?;
-    let given = register.winner().and_then(|given| match &given.value {
-        Value::Text(title) => Some(((given.hlc, given.id), title.clone())),
-        _ => None,
-    });
-    Ok(old.max(given).map(|(_, title)| title))
+    let mut statement = reader
+        .connection()?
+        .prepare_cached("SELECT title FROM title WHERE conversation = (SELECT n FROM conversation WHERE id = ?1)")?;
+    // The register counts once it was set: the other one is only ever written when a conversation is founded, perhaps with
+    // a clock that was ahead.
+    match crate::register(reader, conversation, &Slot::Title)?.value() {
+        Value::Text(title) => Ok(Some(title)),
+        _ => Ok(statement.query_row([conversation.as_bytes()], |row| row.get(0)).optional()?),
+    }
 }
 
 /// Who stands behind a device in a conversation.

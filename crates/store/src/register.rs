@@ -63,33 +63,51 @@ impl Register {
         self.winner().map_or(Value::None, |given| given.value.clone())
     }
 
-    /// Values that lost against another one that did not know of them, and say something else: recorded for good, also
-    /// once somebody has decided. Of a register that was given more than 4,096 values, the newest of them are looked at.
+    /// Values that lost against another one where neither knew of the other, and say something else: recorded for good,
+    /// also once somebody has decided. Of a register that was given more than 4,096 values, the newest of them are looked at.
     #[must_use]
     pub fn lost(&self) -> Vec<&Given> {
         let given = self.given.get(self.given.len().saturating_sub(LOOKED_AT_MAX)..).unwrap_or_default();
-        let places: BTreeMap<OpId, usize> = given.iter().enumerate().map(|(at, given)| (given.id, at)).collect();
-        // For each value a bit for every one before it that its author knew.
-        let mut known: Vec<Vec<u64>> = Vec::with_capacity(given.len());
-        for (at, one) in given.iter().enumerate() {
-            let mut bits = vec![0; at.div_ceil(64)];
-            for base in &one.bases {
-                // What a value replaces comes before it; one that says otherwise knows nothing by that.
-                let Some(base) = places.get(base).copied().filter(|base| *base < at) else { continue };
-                bits[base / 64] |= 1 << (base % 64);
-                for (bits, more) in bits.iter_mut().zip(&known[base]) {
-                    *bits |= more;
-                }
-            }
-            known.push(bits);
-        }
-        let knows = |later: usize, earlier: usize| known[later][earlier / 64] & (1 << (earlier % 64)) != 0;
+        let known = known(given);
+        let knows = |one: usize, other: usize| known[one][other / 64] & (1 << (other % 64)) != 0;
         let lost = given.iter().enumerate().filter(|(at, one)| {
-            let later = given.iter().enumerate().skip(at + 1);
-            later.into_iter().any(|(other, it)| it.value != one.value && !knows(other, *at))
+            let mut later = given.iter().enumerate().skip(at + 1);
+            later.any(|(other, it)| it.value != one.value && !knows(other, *at) && !knows(*at, other))
         });
         lost.map(|(_, given)| given).collect()
     }
+}
+
+/// For each value a bit for every one that its author knew: what it replaces, and what that knew. Clocks say nothing about
+/// it: one that was put right replaces what it wrote while it was ahead.
+fn known(given: &[Given]) -> Vec<Vec<u64>> {
+    let places: BTreeMap<OpId, usize> = given.iter().enumerate().map(|(at, given)| (given.id, at)).collect();
+    let bases = |at: usize| given[at].bases.iter().filter_map(|base| places.get(base).copied());
+    let mut known: Vec<Option<Vec<u64>>> = vec![None; given.len()];
+    let mut begun = vec![false; given.len()];
+    for first in 0..given.len() {
+        // Depth first, without recursion: chains may be long.
+        let mut next = vec![first];
+        while let Some(at) = next.last().copied() {
+            let missing: Vec<usize> = bases(at).filter(|base| known[*base].is_none() && !begun[*base]).collect();
+            if known[at].is_none() && !begun[at] && !missing.is_empty() {
+                begun[at] = true;
+                next.extend(missing);
+                continue;
+            }
+            next.pop();
+            if known[at].is_none() {
+                let mut bits = vec![0; given.len().div_ceil(64)];
+                for base in bases(at) {
+                    bits[base / 64] |= 1 << (base % 64);
+                    let more = known[base].iter().flatten();
+                    bits.iter_mut().zip(more).for_each(|(bits, more): (&mut u64, &u64)| *bits |= more);
+                }
+                known[at] = Some(bits);
+            }
+        }
+    }
+    known.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// A register of a conversation.

@@ -94,8 +94,11 @@ fn status(name: &str) -> Measured<u64> {
     Ok(line.split_whitespace().next().ok_or("the kernel says nothing")?.parse()?)
 }
 
-/// The profile, from an earlier run where there is one.
-fn built(scale: &Scale, count: usize) -> Measured<(PathBuf, ConversationId)> {
+/// The profile with so many messages and its conversation, from an earlier run where there is one.
+///
+/// # Errors
+/// Those of the client.
+pub(super) fn built(scale: &Scale, count: usize) -> Measured<(PathBuf, ConversationId)> {
     let home = scale.cache.join(format!("open-{count}-{:016x}", schema()?));
     let note = home.join("conversation");
     if let Ok(text) = std::fs::read_to_string(&note) {

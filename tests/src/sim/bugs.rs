@@ -22,10 +22,12 @@ pub enum Bug {
     FalseProof,
     /// A device that was restored goes on where its old log ended.
     OldTail,
+    /// A device forgets now and then what stands beside a message.
+    Forgets,
 }
 
 /// All of them.
-pub const ALL: [Bug; 5] = [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail];
+pub const ALL: [Bug; 6] = [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail, Bug::Forgets];
 
 impl Bug {
     /// Its name on the command line.
@@ -37,6 +39,7 @@ impl Bug {
             Self::LyingDisk => "lying-disk",
             Self::FalseProof => "false-proof",
             Self::OldTail => "old-tail",
+            Self::Forgets => "forgets",
         }
     }
 
@@ -45,7 +48,7 @@ impl Bug {
         match self {
             Self::NoSync | Self::LyingDisk => knobs.troubles.power = knobs.troubles.power.max(6),
             Self::OldTail => knobs.troubles.restore = knobs.troubles.restore.max(6),
-            Self::DropsLast | Self::FalseProof => {}
+            Self::DropsLast | Self::FalseProof | Self::Forgets => {}
         }
     }
 
@@ -58,11 +61,21 @@ impl Bug {
                 }
             }
             Self::LyingDisk => machine.disk.lie_on_sync(true),
-            Self::DropsLast | Self::FalseProof | Self::OldTail => {}
+            Self::DropsLast | Self::FalseProof | Self::OldTail | Self::Forgets => {}
         }
     }
 
     pub(super) fn flushed(self, machine: &mut Machine, rng: &mut Rng) {
+        if self == Self::Forgets
+            && machine.is_device()
+            && rng.chance(50)
+            && let Some(Ok(conn)) = machine.body.as_ref().map(|body| body.log().connection())
+        {
+            let _ = conn.execute(
+                "DELETE FROM beside WHERE (conversation, about, id) IN (SELECT conversation, about, id FROM beside LIMIT 1)",
+                [],
+            );
+        }
         if self == Self::DropsLast
             && !machine.is_device()
             && rng.chance(100)

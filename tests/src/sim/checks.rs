@@ -74,6 +74,14 @@ pub fn waiting(log: &Reader, conversation: &ConversationId) -> Result<u64, Strin
         .map_err(|error| error.to_string())
 }
 
+/// The same of a machine; 0 where it is not running.
+///
+/// # Errors
+/// What SQLite says.
+pub fn waiting_of(machine: &Machine, conversation: &ConversationId) -> Result<u64, String> {
+    machine.body.as_ref().map_or(Ok(0), |body| waiting(body.log(), conversation))
+}
+
 /// Keys of the invitations by which a device has asked to join.
 #[must_use]
 pub fn joins(log: &Reader, conversation: &ConversationId, device: &DeviceId) -> BTreeSet<[u8; 32]> {

@@ -287,6 +287,7 @@ impl World {
         }
         self.run(10_000)?;
         self.look_around(true)?;
+        self.talk_agrees()?;
         for machine in 0..self.machines.len() {
             let name = self.machines[machine].name.clone();
             checks::doctor(&mut self.machines[machine]).map_err(|error| format!("{name}: {error}"))?;
@@ -330,7 +331,11 @@ impl World {
                 let now_ms = self.now(machine).wall_ms;
                 let texts: BTreeSet<&str> = all.iter().map(|message| message.text.as_str()).collect();
                 for (text, said) in &self.oracle.said {
-                    if said.conversation != conversation || !said.sure || texts.contains(text.as_str()) {
+                    if said.conversation != conversation
+                        || !said.sure
+                        || texts.contains(text.as_str())
+                        || self.oracle.is_changed(said, &all)
+                    {
                         continue;
                     }
                     if !circle.due.contains(&said.author) && !self.held_by_circle(said.id, &conversation, &circle) {

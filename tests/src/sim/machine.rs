@@ -145,6 +145,8 @@ pub struct Machine {
     pub shown: BTreeMap<ConversationId, Vec<OpId>>,
     relays: Vec<RelayAddress>,
     key_seed: [u8; 32],
+    /// Of the device whose account this is.
+    account_seed: [u8; 32],
     rng: Rng,
     lives: u64,
 }
@@ -182,6 +184,7 @@ impl Machine {
             shown: BTreeMap::new(),
             relays,
             key_seed,
+            account_seed: key_seed,
             rng,
             lives: 0,
         }
@@ -208,9 +211,15 @@ impl Machine {
             shown: BTreeMap::new(),
             relays: other.relays.clone(),
             key_seed: other.key_seed,
+            account_seed: other.account_seed,
             rng,
             lives: 0,
         }
+    }
+
+    /// Becomes a further device of another one's account, before it is started.
+    pub fn belong_to(&mut self, other: &Self) {
+        self.account_seed = other.account_seed;
     }
 
     /// Whether it is a device.
@@ -239,7 +248,7 @@ impl Machine {
     fn identity(&self) -> Identity {
         let mut storage = self.key_seed;
         storage[0] ^= 0x55;
-        let mut account = self.key_seed;
+        let mut account = self.account_seed;
         account[1] ^= 0xaa;
         Identity {
             account: AccountKey::from_seed(account),

@@ -8,7 +8,7 @@ use crate::sim::checks;
 use crate::sim::machine::Machine;
 use crate::sim::world::{Outcome, World};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_client::{ConversationId, Message, MessageState, OpId};
+use tombolo_client::{AccountId, ConversationId, Message, MessageState, OpId};
 use tombolo_seal::Invitation;
 
 /// Something that was written.
@@ -35,6 +35,8 @@ pub struct Letter {
     pub invitation: Invitation,
     /// It may be refused to somebody who comes too late: few uses, an end, revoked.
     pub limited: bool,
+    /// It is for devices of this account alone.
+    pub only: Option<AccountId>,
 }
 
 /// Everything that was said.
@@ -46,6 +48,10 @@ pub struct Oracle {
     pub letters: Vec<Letter>,
     /// Who accepted which letter.
     pub accepted: BTreeMap<(ConversationId, usize), BTreeSet<usize>>,
+    /// Messages that somebody tried to edit, delete or restore: their texts are not what was first said.
+    pub changed: BTreeSet<OpId>,
+    /// Messages that were deleted, and by which machine: it must not show them again.
+    pub deleted: BTreeMap<OpId, usize>,
     count: u64,
 }
 
@@ -58,6 +64,12 @@ impl Oracle {
             text.push_str("of many words ");
         }
         text
+    }
+
+    /// Whether something is among what is shown, with other words than at first.
+    #[must_use]
+    pub fn is_changed(&self, said: &Said, shown: &[Message]) -> bool {
+        said.id.is_some_and(|id| self.changed.contains(&id) && shown.iter().any(|message| message.id == id))
     }
 
     /// Conversations in which a machine was told that something is safe.
@@ -100,10 +112,15 @@ impl World {
         }
         let texts: BTreeSet<&str> = all.iter().map(|message| message.text.as_str()).collect();
         let lost = self.oracle.said.iter().find(|(text, said)| {
-            said.conversation == *conversation && said.kept_by.contains(&machine) && !texts.contains(text.as_str())
+            let shown = texts.contains(text.as_str()) || self.oracle.is_changed(said, &all);
+            said.conversation == *conversation && said.kept_by.contains(&machine) && !shown
         });
         if let Some((text, _)) = lost {
             return Err(format!("{name} does not show its own {text:?}"));
+        }
+        let back = |it: &&Message| self.oracle.deleted.get(&it.id) == Some(&machine) && it.beside.deleted.is_none();
+        if let Some(back) = all.iter().find(back) {
+            return Err(format!("{name} has deleted {} and shows it again", back.id.short()));
         }
         Ok(all)
     }
@@ -115,7 +132,13 @@ impl World {
             if message.state == MessageState::Sealed {
                 continue;
             }
-            let Some(said) = self.oracle.said.get(&message.text) else {
+            let changed = self.oracle.changed.contains(&message.id);
+            let said = self.oracle.said.iter().find(|(_, said)| changed && said.id == Some(message.id));
+            if changed && said.is_none() {
+                // A failed call wrote it, and it was edited since: its words are gone.
+                continue;
+            }
+            let Some(said) = said.map(|(_, said)| said).or_else(|| self.oracle.said.get(&message.text)) else {
                 return Err(format!("{name} shows {:?}, which nobody wrote", message.text));
             };
             let by = self.machines[said.author].device;
@@ -161,6 +184,7 @@ impl World {
                 texts.extend(all.into_iter().map(|message| message.text));
             }
         }
+        self.oracle.deleted.retain(|_, by| *by != machine);
         let mut held = BTreeSet::new();
         for other in &self.machines {
             if let Some(body) = &other.body {

@@ -11,6 +11,8 @@ pub struct Tally {
     pub ops: u64,
     /// Messages that were returned as sent.
     pub messages: u64,
+    /// Changes of messages, conversations and settings that returned.
+    pub changes: u64,
     /// Sessions that authenticated.
     pub sessions: u64,
     /// Frames sent.
@@ -81,6 +83,7 @@ impl Tally {
         self.seeds += other.seeds;
         self.ops += other.ops;
         self.messages += other.messages;
+        self.changes += other.changes;
         self.sessions += other.sessions;
         self.frames += other.frames;
         self.bytes += other.bytes;
@@ -116,6 +119,7 @@ impl Tally {
         line("worlds", self.seeds.to_string());
         line("ops", self.ops.to_string());
         line("messages acknowledged", self.messages.to_string());
+        line("changes acknowledged", self.changes.to_string());
         line("sessions", self.sessions.to_string());
         line("frames", self.frames.to_string());
         line("bytes", self.bytes.to_string());

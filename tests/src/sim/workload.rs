@@ -3,9 +3,10 @@
 use crate::sim::checks;
 use crate::sim::machine::START_MS;
 use crate::sim::oracle::{Letter, Said};
+use crate::sim::talking::is_own;
 use crate::sim::world::{Outcome, World};
 use std::collections::BTreeSet;
-use tombolo_client::{ConversationId, Error, Kind, Line, Standing};
+use tombolo_client::{ConversationId, Error, Kind, Line, Node, Standing};
 use tombolo_replica::Now;
 
 impl World {
@@ -24,7 +25,12 @@ impl World {
             0..8 => self.create(device),
             8..18 => self.invite(device),
             18..30 => self.accept(device),
-            30..58 => self.write(device),
+            30..46 => self.write(device),
+            46..56 => {
+                let count = 1 + self.rng.below(4);
+                (0..count).try_for_each(|_| self.change(device))
+            }
+            56..58 => self.keep(device),
             58..61 => self.import(device),
             61..66 => self.look(device),
             66..69 => self.mark(device),
@@ -110,8 +116,9 @@ impl World {
             ),
         );
         let limited = uses == 1 || ends;
+        let only = self.machines[device].node().filter(|node| is_own(node, &conversation)).map(Node::account);
         let key = invitation.key().public();
-        self.oracle.letters.push(Letter { invitation, limited });
+        self.oracle.letters.push(Letter { invitation, limited, only });
         if self.rng.chance(60) {
             let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
             let revoked = node.revoke(&key, now);
@@ -128,6 +135,18 @@ impl World {
             return Ok(());
         }
         let letter = self.rng.index(self.oracle.letters.len());
+        self.accept_letter(device, letter)
+    }
+
+    /// A device accepts an invitation, unless it is for somebody else.
+    ///
+    /// # Errors
+    /// What is wrong with the product.
+    pub(super) fn accept_letter(&mut self, device: usize, letter: usize) -> Outcome {
+        let only = self.oracle.letters[letter].only;
+        if only.is_some_and(|only| self.machines[device].node().is_none_or(|node| node.account() != only)) {
+            return Ok(());
+        }
         let invitation = self.oracle.letters[letter].invitation.clone();
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
         let accepted = node.accept(&invitation, now);

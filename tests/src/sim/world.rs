@@ -83,6 +83,11 @@ impl World {
             }
             machines.push(Machine::device(index, relays, &rng));
         }
+        // Some people have several devices.
+        if knobs.devices > 1 && draw.chance(600) {
+            let (first, others) = machines.split_at_mut(knobs.relays + 1);
+            others[0].belong_to(&first[knobs.relays]);
+        }
         let mut world = Self {
             frames: knobs.frames,
             tools: knobs.tools,

@@ -258,7 +258,8 @@ impl Node {
             let text = if facets.deleted.is_some() { String::new() } else { facets.text.unwrap_or_default() };
             let line = text.lines().next().unwrap_or_default();
             let excerpt = line.chars().take(EXCERPT_CHARS).collect();
-            Ok(Cited { at: *at, name: name_of(look.names(), &cited.author), excerpt })
+            let name = cited.who.clone().unwrap_or_else(|| name_of(look.names(), &cited.author));
+            Ok(Cited { at: *at, name, excerpt })
         };
         let deleted = facets.deleted.is_some();
         Ok(Beside {

@@ -494,6 +494,15 @@ impl Node {
         if !hex {
             return Err(unknown_message());
         }
+        // A whole id is looked up; a beginning is searched for among all messages.
+        if let Ok(id) = name.parse::<OpId>() {
+            for row in self.log().conversations()? {
+                if self.at(&row.id, &id)?.is_some() {
+                    return Ok((row.id, id));
+                }
+            }
+            return Err(unknown_message());
+        }
         let low = format!("{name:0<64}");
         let high = format!("{name:f<64}");
         let (Ok(low), Ok(high)) = (low.parse::<OpId>(), high.parse::<OpId>()) else { return Err(unknown_message()) };

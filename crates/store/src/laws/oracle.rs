@@ -61,7 +61,7 @@ fn word<'a>(at: &MessageRef, author: &DeviceId, row: &'a Row) -> Option<Word<'a>
         Content::Restore(restore) if restore.message == *at && mine => Word::Restore(&restore.content.text),
         _ => return None,
     };
-    (row.hlc > at.hlc).then_some(word)
+    Some(word)
 }
 
 /// Whether a row takes a deletion back: who deleted may, on whichever device.
@@ -70,7 +70,7 @@ fn takes_back(at: &MessageRef, row: &Row, deletion: &OpId, rows: &[Row]) -> bool
     match &row.content {
         Content::Restore(restore) => {
             let ours = by.is_some() && account(&row.device) == by;
-            restore.message == *at && row.hlc > at.hlc && restore.tags.contains(deletion) && ours
+            restore.message == *at && restore.tags.contains(deletion) && ours
         }
         _ => false,
     }
@@ -186,11 +186,10 @@ pub(super) fn register(rows: &[Row]) -> Register {
         })
         .collect();
     sets.sort_by_key(|(order, _)| *order);
-    // Whether the one who wrote `later` had seen `earlier`: over what each replaces and what came before it.
-    fn knows(sets: &[((Hlc, OpId), &Set)], later: (Hlc, OpId), earlier: OpId) -> bool {
-        let Some((_, set)) = sets.iter().find(|(order, _)| *order == later) else { return false };
-        let mut before = sets.iter().map(|(order, _)| *order).filter(|order| *order < later);
-        before.any(|order| set.bases.contains(&order.1) && (order.1 == earlier || knows(sets, order, earlier)))
+    // Whether the one who wrote `one` had seen `other`: over what each replaces.
+    fn knows(sets: &[((Hlc, OpId), &Set)], one: OpId, other: OpId) -> bool {
+        let Some((_, set)) = sets.iter().find(|((_, id), _)| *id == one) else { return false };
+        set.bases.iter().any(|base| *base == other || knows(sets, *base, other))
     }
     let values: BTreeMap<OpId, &Value> = sets.iter().map(|((_, id), set)| (*id, &set.value)).collect();
     let current: Vec<OpId> =
@@ -198,8 +197,12 @@ pub(super) fn register(rows: &[Row]) -> Register {
     let lost = sets
         .iter()
         .filter(|(one, _)| {
-            sets.iter()
-                .any(|(other, _)| other > one && values[&other.1] != values[&one.1] && !knows(&sets, *other, one.1))
+            sets.iter().any(|(other, _)| {
+                other > one
+                    && values[&other.1] != values[&one.1]
+                    && !knows(&sets, other.1, one.1)
+                    && !knows(&sets, one.1, other.1)
+            })
         })
         .map(|((_, id), _)| *id)
         .collect();
