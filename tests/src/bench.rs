@@ -20,7 +20,8 @@ pub mod memory;
 pub mod network;
 pub mod opening;
 pub mod reading;
-pub const NAMES: [&str; 0] = [];
+pub mod talking;
+pub mod text;
 pub mod wire;
 pub mod writing;
 
@@ -83,9 +84,7 @@ impl Row {
 }
 
 /// All rows, in the order in which they run.
-pub const NAMES: [&str; 12] =
-    ["send", "ingest", "wire", "open", "reconnect", "differences", "heal", "live", "receipts", "crowd", "file", "text"];
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "send",
     "ingest",
     "wire",
@@ -97,6 +96,7 @@ pub const NAMES: [&str; 13] = [
     "receipts",
     "crowd",
     "file",
+    "text",
     "page",
     "reaction",
 ];

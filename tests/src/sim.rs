@@ -10,6 +10,7 @@
 
 pub mod bugs;
 pub mod checks;
+pub mod ending;
 pub mod heal;
 pub mod knobs;
 pub mod machine;

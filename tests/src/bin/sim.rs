@@ -11,7 +11,8 @@ use suite::sim::{Ran, run};
 const USAGE: &str = "sim --seed N [-v] [--bug NAME] | --seeds N [--from K] [--bug NAME] | --ci
   --seed N    runs one world; -v prints its trace
   --seeds N   runs N worlds, from the clock's seed or from K on
-  --bug NAME  breaks a promise on purpose: drops-last, no-sync, lying-disk, false-proof, old-tail, forgets
+  --bug NAME  breaks a promise on purpose: drops-last, no-sync, lying-disk, false-proof, old-tail, forgets,
+              forgets-intent
   --ci        2,000 fresh worlds, all that ever failed, determinism, and the bugs on purpose";
 
 /// Fresh worlds that CI runs.

@@ -24,10 +24,13 @@ pub enum Bug {
     OldTail,
     /// A device forgets now and then what stands beside a message.
     Forgets,
+    /// Nodes forget what ops say about the bodies of others.
+    ForgetsIntent,
 }
 
 /// All of them.
-pub const ALL: [Bug; 6] = [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail, Bug::Forgets];
+pub const ALL: [Bug; 7] =
+    [Bug::DropsLast, Bug::NoSync, Bug::LyingDisk, Bug::FalseProof, Bug::OldTail, Bug::Forgets, Bug::ForgetsIntent];
 
 impl Bug {
     /// Its name on the command line.
@@ -40,6 +43,7 @@ impl Bug {
             Self::FalseProof => "false-proof",
             Self::OldTail => "old-tail",
             Self::Forgets => "forgets",
+            Self::ForgetsIntent => "forgets-intent",
         }
     }
 
@@ -48,7 +52,7 @@ impl Bug {
         match self {
             Self::NoSync | Self::LyingDisk => knobs.troubles.power = knobs.troubles.power.max(6),
             Self::OldTail => knobs.troubles.restore = knobs.troubles.restore.max(6),
-            Self::DropsLast | Self::FalseProof | Self::Forgets => {}
+            Self::DropsLast | Self::FalseProof | Self::Forgets | Self::ForgetsIntent => {}
         }
     }
 
@@ -61,6 +65,13 @@ impl Bug {
                 }
             }
             Self::LyingDisk => machine.disk.lie_on_sync(true),
+            Self::ForgetsIntent => {
+                if let Some(Ok(conn)) = machine.body.as_ref().map(|body| body.log().connection()) {
+                    let _ = conn.execute_batch(
+                        "CREATE TEMP TRIGGER forgets BEFORE INSERT ON main.erase BEGIN SELECT RAISE(IGNORE); END",
+                    );
+                }
+            }
             Self::DropsLast | Self::FalseProof | Self::OldTail | Self::Forgets => {}
         }
     }

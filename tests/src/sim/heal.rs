@@ -1,10 +1,10 @@
 //! The end of a world: no more faults, right clocks, everybody connects. Then everything must come together, within a
 //! bound of rounds, to exactly what was said.
 
-use crate::sim::checks;
 use crate::sim::knobs::Frames;
 use crate::sim::troubles::TEN_YEARS_MS;
 use crate::sim::world::{Outcome, World};
+use crate::sim::{checks, ending};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_client::{ConversationId, MessageState, OpId};
 use tombolo_model::Hlc;
@@ -291,6 +291,8 @@ impl World {
         for machine in 0..self.machines.len() {
             let name = self.machines[machine].name.clone();
             checks::doctor(&mut self.machines[machine]).map_err(|error| format!("{name}: {error}"))?;
+            let wall_ms = self.now(machine).wall_ms;
+            ending::gone(&self.machines[machine], wall_ms).map_err(|error| format!("{name}: {error}"))?;
             self.tally.checks += 1;
         }
         let mut seen = BTreeSet::new();
@@ -333,6 +335,7 @@ impl World {
                 for (text, said) in &self.oracle.said {
                     if said.conversation != conversation
                         || !said.sure
+                        || said.ends
                         || texts.contains(text.as_str())
                         || self.oracle.is_changed(said, &all)
                     {

@@ -26,6 +26,8 @@ pub struct Said {
     pub sure: bool,
     /// Machines that were told that it is safe, and so must show it at any time.
     pub kept_by: BTreeSet<usize>,
+    /// It was deleted, or has an end: it need not be shown any more.
+    pub ends: bool,
 }
 
 /// An invitation that somebody holds.
@@ -103,7 +105,7 @@ impl World {
         let ids: Vec<OpId> = readable.map(|message| message.id).collect();
         let now: BTreeSet<OpId> = ids.iter().copied().collect();
         let before = self.machines[machine].shown.insert(*conversation, ids).unwrap_or_default();
-        if let Some(gone) = before.iter().find(|id| !now.contains(*id)) {
+        if let Some(gone) = before.iter().find(|id| !now.contains(*id) && !self.ends(id)) {
             let imported = self.oracle.said.values().any(|said| said.id.is_none() && said.imported);
             // Of equal imported lines one is shown; which one may change as others come.
             if !imported {
@@ -112,7 +114,7 @@ impl World {
         }
         let texts: BTreeSet<&str> = all.iter().map(|message| message.text.as_str()).collect();
         let lost = self.oracle.said.iter().find(|(text, said)| {
-            let shown = texts.contains(text.as_str()) || self.oracle.is_changed(said, &all);
+            let shown = said.ends || texts.contains(text.as_str()) || self.oracle.is_changed(said, &all);
             said.conversation == *conversation && said.kept_by.contains(&machine) && !shown
         });
         if let Some((text, _)) = lost {
@@ -130,6 +132,9 @@ impl World {
         let name = &self.machines[machine].name;
         for message in all {
             if message.state == MessageState::Sealed {
+                continue;
+            }
+            if message.beside.deleted.is_some() && self.ends(&message.id) {
                 continue;
             }
             let changed = self.oracle.changed.contains(&message.id);

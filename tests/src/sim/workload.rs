@@ -26,11 +26,13 @@ impl World {
             8..18 => self.invite(device),
             18..30 => self.accept(device),
             30..46 => self.write(device),
-            46..56 => {
+            46..54 => {
                 let count = 1 + self.rng.below(4);
                 (0..count).try_for_each(|_| self.change(device))
             }
-            56..58 => self.keep(device),
+            54..56 => self.delete(device),
+            56 => self.set_timer(device),
+            57 => self.keep(device),
             58..61 => self.import(device),
             61..66 => self.look(device),
             66..69 => self.mark(device),
@@ -184,8 +186,15 @@ impl World {
         for _ in 0..count {
             let len = if self.rng.chance(50) { self.rng.below(3_000) } else { self.rng.below(120) } as usize;
             let text = self.oracle.text(len);
-            let said =
-                Said { conversation, author: device, id: None, imported: false, sure: false, kept_by: BTreeSet::new() };
+            let said = Said {
+                conversation,
+                author: device,
+                id: None,
+                imported: false,
+                sure: false,
+                kept_by: BTreeSet::new(),
+                ends: false,
+            };
             self.oracle.said.insert(text.clone(), said);
             texts.push(text);
         }
@@ -200,8 +209,12 @@ impl World {
         let name = self.machines[device].name.clone();
         self.trace.note(self.now_ms, format_args!("{name} writes {count} messages into {}", conversation.short()));
         for (text, sent) in texts.iter().zip(&sent) {
+            let ends = self.machines[device].node().is_some_and(|node| {
+                node.log().op(&conversation, &sent.id).ok().flatten().is_none_or(|op| op.header.expires_ms != 0)
+            });
             if let Some(said) = self.oracle.said.get_mut(text) {
                 said.id = Some(sent.id);
+                said.ends = ends;
                 said.sure = true;
                 said.kept_by.insert(device);
             }
@@ -227,8 +240,15 @@ impl World {
         let mut texts: Vec<String> = earlier.into_iter().filter(|_| self.rng.chance(500)).collect();
         for _ in 0..self.rng.below(4) {
             let text = self.oracle.text(40);
-            let said =
-                Said { conversation, author: device, id: None, imported: true, sure: false, kept_by: BTreeSet::new() };
+            let said = Said {
+                conversation,
+                author: device,
+                id: None,
+                imported: true,
+                sure: false,
+                kept_by: BTreeSet::new(),
+                ends: false,
+            };
             self.oracle.said.insert(text.clone(), said);
             texts.push(text);
         }
