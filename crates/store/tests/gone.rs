@@ -216,6 +216,29 @@ fn a_deletion_that_cannot_be_read_yet_shows_its_stand_in_later() {
     store.assert_rebuilt_equals_live();
 }
 
+/// A device whose clock was set back begins a new log below what it wrote: what it deletes there is gone, without a stand-in.
+#[test]
+fn a_deletion_from_before_the_message_leaves_nothing_blank() {
+    let mut group = Group::new(1);
+    let text = group.text(1, 5_000, "from a clock that was ahead");
+    let deletion = delete(&mut group, 2, 10, &text);
+    // The founder's account is that of device 1; device 2 may not, so this one is written by the founder's other log.
+    let mut other = Group::new(1);
+    let early = delete(&mut other, 1, 10, &text);
+    for order in [[&text, &early], [&early, &text]] {
+        let mut store = Store::of(&group);
+        for one in order {
+            store.take(std::slice::from_ref(one));
+        }
+        assert_eq!(store.log.gone(&group.conversation, &text.op.id).unwrap(), Some(Gone::Erased));
+        assert_eq!(store.all(&group.conversation), []);
+        store.assert_rebuilt_equals_live();
+    }
+    let mut store = Store::of(&group);
+    store.take(&[text.clone(), deletion]);
+    assert_eq!(store.texts(&group.conversation), ["from a clock that was ahead"]);
+}
+
 #[test]
 fn an_own_message_is_gone_at_once() {
     let mut group = Group::new(1);
