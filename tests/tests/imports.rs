@@ -81,3 +81,52 @@ async fn several_importers_make_one_copy() {
     }
     relay.stop().await.unwrap();
 }
+
+/// The files of an export come along, sealed: the friend reads them, and the relay holds nothing of them in the clear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_an_export_come_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let (relay, alice, bob) = relay_and_two(folder.path()).await;
+    let options = SyncOptions { once: true, ..SyncOptions::default() };
+    let conversation = alice.create("Crew").await.unwrap();
+    let content: Vec<u8> = (0..100_000_u32).flat_map(|at| (at * 7919).to_be_bytes()).collect();
+    let (voice, plan, absent) =
+        ("00000012-AUDIO-2021-03-25-14-06-30.opus", "00000013-PLAN.pdf", "00000014-PHOTO-2021-03-25-14-06-31.jpg");
+    let chat = format!(
+        "[25.03.2021, 14:05:33] Ana: hello\r\n[25.03.2021, 14:06:30] Ben: listen \u{200e}<attached: {voice}>\r\n\
+         [25.03.2021, 14:06:30] Ben: \u{200e}<attached: {plan}>\r\n[25.03.2021, 14:06:31] Ben: \u{200e}<attached: {absent}>\r\n"
+    );
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in [("_chat.txt", chat.as_bytes()), (voice, &content), (plan, b"a plan")] {
+        writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut writer, bytes).unwrap();
+    }
+    let mut bytes = writer.finish().unwrap().into_inner();
+    // The plan is damaged: what people wrote comes in all the same.
+    let at = bytes.windows(6).position(|window| window == b"a plan");
+    let central = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+    match at {
+        Some(at) => bytes[at] ^= 1,
+        None => bytes[central + 16] ^= 1,
+    }
+    let reading = Reading { dates: None, offset_s: &|_| 0, now_ms: 1_795_305_600_000 };
+    let export = Export::read(Cursor::new(bytes), &reading).unwrap();
+    let done = alice.import_export(conversation, export, |_| {}).await.unwrap();
+    assert_eq!((done.imported, done.attached, done.not_attached), (4, 1, 2), "{done:?}");
+    assert!(done.notes[0].contains(plan), "{done:?}");
+    assert_eq!(texts(&alice, conversation).await[1], "Ben: listen");
+    let (link, _) = alice.invite(Some(conversation), 1, 0).await.unwrap();
+    sync(&alice, &options).await;
+    bob.accept(&link).await.unwrap();
+    sync(&bob, &options).await;
+    let page = bob.messages(conversation, 10, None).await.unwrap();
+    let files = &page[1].beside.files;
+    assert_eq!((files[0].name.as_str(), files[0].media.as_str(), files[0].bytes), (voice, "audio/ogg", 400_000));
+    bob.fetch(&page[1].id.to_string(), 1, |_| {}).await.unwrap();
+    let saved = bob.save(&page[1].id.to_string(), 1, folder.path(), false).await.unwrap();
+    assert_eq!(std::fs::read(saved).unwrap(), content);
+    for client in [&alice, &bob] {
+        client.close().await.unwrap();
+    }
+    relay.stop().await.unwrap();
+}

@@ -281,8 +281,11 @@ impl Client {
         mut export: Export,
         progress: impl Fn(usize) + Send + 'static,
     ) -> Result<Imports, Error> {
+        let folder = self.folder.clone();
         let call = move |node: &mut crate::Node, now| {
-            node.import_export(conversation, &mut export, &mut |_, _, _| None, now, progress)
+            let max = node.file_settings()?.largest_bytes;
+            let mut attach = crate::files::taking(&folder, max);
+            node.import_export(conversation, &mut export, &mut attach, now, progress)
         };
         self.actor.call(call).await?
     }

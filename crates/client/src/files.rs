@@ -8,6 +8,7 @@
 //! Read in this order: this file (what can be asked for), `table.rs` (what is known), `folder.rs` and `part.rs` (the
 //! bytes here), `carry.rs` (the way up and down), `wire.rs` (HTTP), `thumbnail.rs`, `label.rs`.
 
+mod brought;
 mod carry;
 mod folder;
 mod label;
@@ -18,6 +19,7 @@ mod tests;
 mod thumbnail;
 mod wire;
 
+pub(crate) use brought::taking;
 pub(crate) use folder::Folder;
 pub use label::suggestion;
 pub(crate) use table::STEP;

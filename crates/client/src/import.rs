@@ -22,6 +22,7 @@ mod words;
 pub use civil::DateOrder;
 pub use read::{Export, Format, Reading};
 
+use crate::Error;
 use crate::api::Line;
 use limit::PARTS_MAX;
 use std::collections::BTreeMap;
@@ -87,10 +88,15 @@ pub struct Imports {
     pub not_attached: u64,
     /// Messages whose file was left out when the export was made.
     pub omitted: u64,
+    /// Why files did not come along that the export has: the first of them, in words.
+    pub notes: Vec<String>,
 }
 
+/// Reasons that an import names.
+pub(crate) const NOTES_MAX: usize = 20;
+
 /// Takes a file in: its label, what it says to hold in **bytes**, its content. `None`: it is not brought along.
-pub type Attach<'a> = dyn FnMut(&Label<'_>, u64, &mut dyn std::io::Read) -> Option<File> + 'a;
+pub type Attach<'a> = dyn FnMut(&Label<'_>, u64, &mut dyn std::io::Read) -> Result<Option<File>, Error> + 'a;
 
 /// What is known of a file before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,18 +176,6 @@ impl Node {
         self.identity.account.certify(self.identity.device.id(), self.identity.certified_ms)
     }
 
-    /// Writes sealed contents.
-    fn write_contents(
-        &mut self,
-        conversation: ConversationId,
-        contents: &[Content],
-        now: Now,
-    ) -> Result<Vec<Written>, Error> {
-        let contents: Vec<(Content, Rest)> =
-            contents.iter().map(|content| (content.clone(), Rest::default())).collect();
-        self.write_with(conversation, &contents, now)
-    }
-
     /// Writes sealed contents, each with what its header says besides.
     pub(crate) fn write_with(
         &mut self,

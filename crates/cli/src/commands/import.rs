@@ -38,9 +38,14 @@ pub(super) async fn run(door: &Door, args: Import, out: &Out) -> Result<(), Fail
     let moving = bar.clone();
     let done = door.import(conversation, export, move |done| moving.set(done as u64, total)).await;
     bar.done();
-    let row = rows::Imported::of(&done?, source, names);
+    let done = done?;
+    let row = rows::Imported::of(&done, source, names);
     let lines = words(&row);
-    out.rows([row], |_| lines)
+    out.rows([row], |_| lines)?;
+    for note in &done.notes {
+        out.remark(&format!("note: {note}"));
+    }
+    Ok(())
 }
 
 async fn read(file: &Path, dates: Option<DateOrder>, args: &Import, out: &Out) -> Result<door::Export, Failure> {

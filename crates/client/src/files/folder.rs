@@ -25,7 +25,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// See the head of this file.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Folder {
@@ -86,7 +86,8 @@ impl Folder {
         };
         let layout = Layout::of(bytes).filter(|_| bytes <= max).ok_or_else(too_large)?;
         let temporary = self.path.join(format!("tmp-{}", hex(&name)));
-        let sealed = self.seal_into(&temporary, layout, from, &FileKey::new(key));
+        let mut from = BufReader::with_capacity(BUFFER_BYTES, from);
+        let sealed = self.seal_into(&temporary, layout, &mut from, &FileKey::new(key));
         let id = sealed.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             match error.kind() {
@@ -103,9 +104,38 @@ impl Folder {
         Ok(content::File { blob: id.0, key, bytes, name, media, image: None })
     }
 
-    fn seal_into(&self, temporary: &Path, layout: Layout, from: File, key: &FileKey) -> io::Result<BlobId> {
+    /// As [`Folder::seal`] for what is read from elsewhere and says to have so many **bytes**. `None`: larger than may be.
+    ///
+    /// # Errors
+    /// Of reading and writing; nothing stays then.
+    pub(crate) fn seal_stream(
+        &self,
+        from: &mut dyn io::Read,
+        bytes: u64,
+        (key, name): ([u8; 32], [u8; 8]),
+        max: u64,
+    ) -> io::Result<Option<content::File>> {
+        let Some(layout) = Layout::of(bytes).filter(|_| bytes <= max) else { return Ok(None) };
+        self.make().map_err(io::Error::other)?;
+        let temporary = self.path.join(format!("tmp-{}", hex(&name)));
+        let sealed = self.seal_into(&temporary, layout, from, &FileKey::new(key));
+        if sealed.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        let file =
+            content::File { blob: sealed?.0, key, bytes, name: String::new(), media: String::new(), image: None };
+        Ok(Some(file))
+    }
+
+    fn seal_into(
+        &self,
+        temporary: &Path,
+        layout: Layout,
+        from: &mut dyn io::Read,
+        key: &FileKey,
+    ) -> io::Result<BlobId> {
         let mut to = BufWriter::with_capacity(BUFFER_BYTES, new_file(temporary)?);
-        let id = key.seal(layout, &mut BufReader::with_capacity(BUFFER_BYTES, from), &mut to)?;
+        let id = key.seal(layout, from, &mut to)?;
         let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         self.put(temporary, &id)?;

@@ -7,7 +7,7 @@
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 use tombolo_model::content::Image;
 
@@ -29,7 +29,16 @@ pub(crate) fn of(path: &Path, bytes_max: usize) -> Option<Image> {
     if file.metadata().ok()?.len() > FILE_BYTES_MAX {
         return None;
     }
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().ok()?;
+    of_image(BufReader::new(file), bytes_max)
+}
+
+/// As [`of`] for an image that is in memory.
+pub(crate) fn of_bytes(bytes: &[u8], bytes_max: usize) -> Option<Image> {
+    of_image(Cursor::new(bytes), bytes_max)
+}
+
+fn of_image(image: impl BufRead + Seek, bytes_max: usize) -> Option<Image> {
+    let mut reader = ImageReader::new(image).with_guessed_format().ok()?;
     reader.format()?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_MAX);

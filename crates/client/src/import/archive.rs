@@ -157,10 +157,13 @@ impl Archive {
         if said > max.min(self.left) {
             return Err(too_large(format!("a file of the archive says to have {said} bytes")));
         }
-        let mut counted = Counted { source: entry, read: 0, said };
+        let mut counted = Counted { source: entry, read: 0, said, failed: None };
         let taken = take(&mut counted, said);
-        let read = counted.read;
+        let Counted { read, failed, .. } = counted;
         self.left = self.left.saturating_sub(read.max(said));
+        if let Some(what) = failed {
+            return Err(damaged(what));
+        }
         match taken {
             Ok(whole) if !whole || read == said => Ok(true),
             Ok(_) => Err(damaged(format!("a file says to have {said} bytes and has {read}"))),
@@ -183,14 +186,18 @@ struct Counted<R> {
     source: R,
     read: u64,
     said: u64,
+    /// What was wrong with the archive, whoever was reading.
+    failed: Option<String>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buf)?;
+        let read = self.source.read(buf).inspect_err(|error| self.failed = Some(error.to_string()))?;
         self.read += read as u64;
         if self.read > self.said {
-            return Err(io::Error::other(format!("a file says to have {} bytes and has more", self.said)));
+            let words = format!("a file says to have {} bytes and has more", self.said);
+            self.failed = Some(words.clone());
+            return Err(io::Error::other(words));
         }
         Ok(read)
     }

@@ -188,13 +188,13 @@ impl Export {
         attach: &mut Attach<'_>,
     ) -> Result<Option<tombolo_model::content::File>, Error> {
         let Some(archive) = &mut self.archive else { return Ok(None) };
-        let (label, mut found) = (attachment::label(name), None);
+        let (label, mut found) = (attachment::label(name), Ok(None));
         let about = Label { name: &label, media: attachment::media_type(&label) };
         archive.read(name, FILE_BYTES_MAX, &mut |source, bytes| {
             found = attach(&about, bytes, source);
-            Ok(found.is_some())
+            Ok(matches!(found, Ok(Some(_))))
         })?;
-        Ok(found)
+        found
     }
 }
 

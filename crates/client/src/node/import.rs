@@ -5,11 +5,11 @@
 use super::Node;
 use crate::Error;
 use crate::api::Line;
-use crate::import::{Attach, Entry, Export, Format, Imports, PER_TRANSACTION, Planned, plan};
+use crate::import::{Attach, Entry, Export, Format, Imports, NOTES_MAX, PER_TRANSACTION, Planned, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, File, Imported, Slot, Value};
 use tombolo_model::{AccountId, ConversationId};
-use tombolo_replica::Now;
+use tombolo_replica::{Now, Rest};
 
 /// Hex digits by which an account may be named at least, and those that are shown of it.
 const PERSON_DIGITS_MIN: usize = 4;
@@ -35,8 +35,7 @@ impl Node {
         Ok((done.imported, done.known + done.too_long))
     }
 
-    /// Brings an export in. `attach` takes its files; without a place for them it returns `None`, and their names stay in
-    /// the texts. Whatever is repeated after an error goes on where it stopped.
+    /// Brings an export in. `attach` takes its files; of those that do not come along the names stay in the texts. Whatever is repeated after an error goes on where it stopped.
     ///
     /// # Errors
     /// `unknown-conversation`, `archive` and others for a file that is not as it says; those of the store. What was
@@ -52,8 +51,19 @@ impl Node {
         self.log().conversation(&conversation)?.ok_or_else(|| self.no_conversation(&conversation))?;
         let (planned, too_long) = plan(&export.entries, export.format());
         let mut done = Imports { too_long, system: export.system, omitted: export.omitted, ..Imports::default() };
-        let mut file = |name: &str| export.attach(name, attach);
+        let mut notes = Vec::new();
+        let mut file = |name: &str| match export.attach(name, attach) {
+            // A file that is not as the archive says does not come along; what people wrote does.
+            Err(error) if error.code().starts_with("archive") => {
+                if notes.len() < NOTES_MAX {
+                    notes.push(format!("{name}: {}", error.message().replace("; nothing was imported", "")));
+                }
+                Ok(None)
+            }
+            other => other,
+        };
         self.bring_in(conversation, planned, &mut file, &mut done, now, progress)?;
+        done.notes = notes;
         Ok(done)
     }
 
@@ -140,16 +150,21 @@ impl Node {
             let part: Vec<Planned> = planned.by_ref().take(PER_TRANSACTION).collect();
             let keys: Vec<[u8; 16]> = part.iter().map(|one| one.content.source_key).collect();
             let known: BTreeSet<[u8; 16]> = self.known_imports(&conversation, &keys)?;
-            let mut fresh = Vec::new();
+            let mut fresh: Vec<(Content, Rest)> = Vec::new();
             for one in part {
                 if known.contains(&one.content.source_key) {
                     done.known += 1;
                 } else {
-                    fresh.push(Content::Imported(with_files(one, file, done)?));
+                    let imported = with_files(one, file, done)?;
+                    let extension = match imported.files.as_deref() {
+                        Some(files) => crate::files::named(files)?,
+                        None => Vec::new(),
+                    };
+                    fresh.push((Content::Imported(imported), Rest { extension, ..Rest::default() }));
                 }
             }
             if !fresh.is_empty() {
-                self.write_contents(conversation, &fresh, now)?;
+                self.write_with(conversation, &fresh, now)?;
             }
             done.imported += fresh.len() as u64;
             progress(total - planned.len());

@@ -42,7 +42,7 @@ fn file(export: &mut Export, name: &str) -> Result<Option<(String, String, Vec<u
             media: label.media.into(),
             image: None,
         };
-        Some(blob)
+        Ok(Some(blob))
     })?;
     Ok(found)
 }
@@ -201,10 +201,10 @@ proptest! {
 fn a_picture_that_is_not_wanted_is_not_read() {
     let photo = "00000012-PHOTO-2021-03-25-14-06-30.jpg";
     let mut export = open(zip(&[("_chat.txt", CHAT.as_bytes()), (photo, b"p")])).unwrap();
-    assert_eq!(export.attach(photo, &mut |_, _, _| None).unwrap(), None);
+    assert_eq!(export.attach(photo, &mut |_, _, _| Ok(None)).unwrap(), None);
     let part = |_: &crate::import::Label<'_>, _: u64, source: &mut dyn std::io::Read| {
         let _ = source.take(0).read(&mut [0]);
-        None
+        Ok(None)
     };
     assert_eq!(export.attach(photo, &mut { part }).unwrap(), None);
 }
