@@ -8,8 +8,8 @@
 //! taken turn by turn.
 //!
 //! Read next: [`corpus`], then [`writing`] (send, ingest), [`wire`] (wire, reconnect), [`opening`], [`differences`]
-//! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`text`], [`homes`]
-//! (profiles with a history), [`baseline`].
+//! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`text`], [`talking`]
+//! (page, reaction), [`homes`] (profiles with a history), [`baseline`].
 
 pub mod baseline;
 pub mod corpus;

@@ -97,12 +97,22 @@ impl Stage {
 
     /// The first device dials the second, and they exchange everything that they share.
     pub(crate) fn meet(&mut self, one: usize, other: usize) {
-        let now = self.wait(5_000);
+        let now = self.wait(100);
         self.conns += 1;
         let (left, right) = self.nodes.split_at_mut(one.max(other));
         let (low, high) = (&mut left[one.min(other)], &mut right[0]);
         let (dials, answers) = if one < other { (low, high) } else { (high, low) };
         exchange((dials.replica(), Scope::Dialled), (answers.replica(), Scope::Members), self.conns, now).unwrap();
+        self.settle(one);
+        self.settle(other);
+    }
+
+    /// Time passes until a device has put to its disk what it learned of others.
+    fn settle(&mut self, index: usize) {
+        let (now, later) = (self.now(), self.wait(1_000));
+        for now in [now, later] {
+            self.nodes[index].replica().tick(now).unwrap();
+        }
     }
 
     /// Everybody meets everybody, twice.
@@ -118,11 +128,12 @@ impl Stage {
 
     /// A device exchanges with the relay.
     pub(crate) fn upload(&mut self, index: usize) {
-        let now = self.wait(5_000);
+        let now = self.wait(100);
         self.conns += 1;
         let scope = Scope::Relay { url: URL.into(), all: false };
         let replica = self.nodes[index].replica();
         exchange((replica, scope), (&mut self.relay, Scope::Members), self.conns, now).unwrap();
+        self.settle(index);
     }
 
     /// A group of all devices, founded by the first.

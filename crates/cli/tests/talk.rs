@@ -146,7 +146,7 @@ fn title_topic_notes_draft_and_timer() {
     }
     refused(&home, &["notes", "Harbour", &name, "x"], "name");
     assert_eq!(home.json(&["timer", "Harbour", "soon"]).code, 2);
-    assert_eq!(home.json(&["timer", "Harbour", "99999w"]).error()["error"].as_str(), Some("too-large"));
+    assert_eq!(home.json(&["timer", "Harbour", "600w"]).error()["error"].as_str(), Some("too-large"));
 }
 
 #[test]

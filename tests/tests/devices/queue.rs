@@ -40,12 +40,6 @@ fn what_nobody_holds_is_queued_and_goes_in_order() {
     stage.restart(0);
     assert_eq!(queued(&stage, group), texts);
     stage.upload(0);
-    eprintln!(
-        "DEBUG {:?} {:?} {:?}",
-        stage.nodes[0].log().proven(&group),
-        stage.nodes[0].log().peer(&tombolo_identity::DeviceKey::from_seed([99; 32]).id()),
-        stage.nodes[0].log().cursor()
-    );
     assert!(queued(&stage, group).is_empty());
     stage.upload(1);
     let page = stage.nodes[1].messages(&group, 100, None, false).unwrap();
