@@ -240,6 +240,10 @@ impl Actor {
 /// Keeps in mind why something does not go out, for those who look at the outbox.
 fn note(node: &mut Node, event: &Event, now: Now) {
     let noted = match event {
+        Event::Gone { .. } => {
+            node.files_due = true;
+            Ok(())
+        }
         Event::Refused { conn, conversation, refusal, by_peer: true } if is_final(*refusal) => {
             let Ok(Some(ConnState { peer: Some(peer), .. })) = node.replica().state(*conn) else { return };
             node.note_refusal(conversation, &peer.short(), Some(crate::sync::refused(*refusal)), now)

@@ -114,10 +114,12 @@ impl Client {
         let database = profile.database();
         let path = database.clone();
         let folder = Folder::beside(&database);
+        let files = folder.clone();
         let open = move || {
             let Profile { identity, continue_logs, lock, .. } = profile;
             let mut node = crate::Node::open(Open::new(path, 0), identity, continue_logs, Box::new(SystemEntropy))?;
             node.keep(lock);
+            node.folder = Some(files);
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let now = Now { mono_ms: 0, wall_ms: wall.as_millis() as u64 };
             node.own(now)?;

@@ -68,6 +68,10 @@ pub struct Node {
     news: reading::News,
     typing: typing::Typing,
     readers: std::cell::RefCell<std::collections::BTreeMap<ConversationId, reading::Readers>>,
+    /// Where sealed files lie; `None` where a device has none.
+    pub(crate) folder: Option<crate::files::Folder>,
+    /// Bodies have gone since files were looked after.
+    pub(crate) files_due: bool,
 }
 
 impl fmt::Debug for Node {
@@ -117,6 +121,8 @@ impl Node {
             news: reading::News::default(),
             typing: typing::Typing::default(),
             readers: std::cell::RefCell::default(),
+            folder: None,
+            files_due: true,
         })
     }
 

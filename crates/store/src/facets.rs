@@ -331,7 +331,8 @@ fn reactions(rows: &[(&Row, &Reaction)], people: People<'_>) -> Vec<Reacted> {
             counts.entry((reaction.emoji.as_str(), account)).or_insert_with(|| Count { sum: 0, first: row.order() });
         count.sum += i64::from(reaction.by);
     }
-    let mut shown: BTreeMap<&str, Vec<((Hlc, OpId), AccountId)>> = BTreeMap::new();
+    type Since = ((Hlc, OpId), AccountId);
+    let mut shown: BTreeMap<&str, Vec<Since>> = BTreeMap::new();
     for ((emoji, account), count) in counts {
         if count.sum > 0 {
             shown.entry(emoji).or_default().push((count.first, account));

@@ -54,7 +54,7 @@ struct Said {
     topics: Vec<OpId>,
 }
 
-fn pick<'a, T>(of: &'a [T], number: usize) -> Option<&'a T> {
+fn pick<T>(of: &[T], number: usize) -> Option<&T> {
     of.get(number.checked_rem(of.len())?)
 }
 
@@ -142,10 +142,13 @@ fn perform(group: &mut Group, acts: &[Act]) -> Vec<Incoming> {
     ops
 }
 
+/// Text, what stands beside it, its versions, answers, and whether it is pinned.
+type OneShown = (String, Facets, Vec<(OpId, bool)>, u64, bool);
+
 /// Everything that can be looked at.
 #[derive(Debug, PartialEq)]
 struct Shown {
-    messages: BTreeMap<OpId, (String, Facets, Vec<(OpId, bool)>, u64, bool)>,
+    messages: BTreeMap<OpId, OneShown>,
     registers: BTreeMap<Slot, Register>,
     pins: Vec<Tagged>,
     topic: SharedText,

@@ -100,7 +100,8 @@ impl World {
         let text = self.oracle.text(20);
         let what = self.rng.below(3);
         let Some((now, node)) = self.now_and_node(device) else { return Ok(()) };
-        let (done, reads): (Result<(), Error>, &dyn Fn(&Node) -> Result<String, Error>) = match what {
+        type Reads<'a> = &'a dyn Fn(&Node) -> Result<String, Error>;
+        let (done, reads): (Result<(), Error>, Reads<'_>) = match what {
             0 => (node.rename(conversation, &text, now), &|node| Ok(title(node, &conversation)?.unwrap_or_default())),
             1 => (node.write_topic(conversation, &text, now).map(|_| ()), &|node| Ok(node.topic(&conversation)?.text)),
             _ => (node.write_note(conversation, "list", &text, now).map(|_| ()), &|node| {

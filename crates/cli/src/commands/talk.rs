@@ -245,7 +245,7 @@ async fn history(door: &Door, message: String, out: &Out) -> Result<(), Failure>
         current: version.current,
     };
     let line = |version: &crate::door::VersionRow, style: &Style| {
-        let text = version.text.as_deref().map_or_else(|| "(deleted)".to_owned(), |text| harmless(text));
+        let text = version.text.as_deref().map_or_else(|| "(deleted)".to_owned(), harmless);
         let mark = if version.current { "now " } else { "    " };
         format!("{mark} {}  {}  {text}", style.when(version.time_ms), one_line(&version.name))
     };

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::content::{Content, File, Image, MessageRef};
 use tombolo_model::{BlobId, ConversationId, DeviceId, Hlc, Op, OpId, extension};
 use tombolo_oplog::rusqlite::{OptionalExtension as _, Row, Transaction, params};
-use tombolo_oplog::{LogError, State, Step};
+use tombolo_oplog::{Gone, LogError, State, Step};
 use tombolo_store::{Look, Opener as _};
 
 /// Ops that are looked at together.
@@ -170,13 +170,42 @@ impl Node {
         }
     }
 
-    /// The body of an op was erased: its files are no longer known. Returns blobs that no message carries any more; they
-    /// are to be removed from the folder.
+    /// Lets go of the files of messages whose bodies were erased or have expired, as soon as that cannot be taken back on
+    /// this device: names, keys and small pictures, and the sealed bytes.
     ///
     /// # Errors
     /// Those of the store.
-    #[allow(dead_code, reason = "called where bodies are erased")]
-    pub(crate) fn release_files(&mut self, message: &OpId) -> Result<Vec<BlobId>, Error> {
+    pub(crate) fn sweep_files(&mut self) -> Result<(), Error> {
+        let Some(folder) = self.folder.clone().filter(|_| std::mem::take(&mut self.files_due)) else { return Ok(()) };
+        let found: Vec<(ConversationId, OpId)> = {
+            let mut statement = self.log().connection()?.prepare_cached(
+                "SELECT DISTINCT conversation, message FROM file f \
+                 WHERE NOT EXISTS (SELECT 1 FROM undo u WHERE u.message = f.message)",
+            )?;
+            let rows = statement.query_map([], |row| Ok((ConversationId(row.get(0)?), OpId(row.get(1)?))))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for (conversation, message) in found {
+            let Some((_, arrival)) = self.log().state(&conversation, &message)? else { continue };
+            let gone = tombolo_oplog::gone_at(self.log().connection()?, arrival)?;
+            if !matches!(gone, Some(Gone::Erased | Gone::Expired)) {
+                continue;
+            }
+            // What was deleted and taken back has its files still.
+            let carries = match self.message(&conversation, &message) {
+                Ok(shown) => shown.beside.deleted.is_none() && !shown.beside.files.is_empty(),
+                Err(error) if error.code() == "unknown-message" => false,
+                Err(error) => return Err(error),
+            };
+            if !carries {
+                self.release_files(&message)?.iter().for_each(|blob| folder.remove(blob));
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of one message are no longer known. Returns blobs that no message carries any more.
+    fn release_files(&mut self, message: &OpId) -> Result<Vec<BlobId>, Error> {
         let batch = self.replica().log_mut().batch()?;
         let tx = batch.transaction()?;
         let mut gone = Vec::new();

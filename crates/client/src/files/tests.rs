@@ -87,7 +87,7 @@ impl Wire for Fake {
                 return refused("offset", Some(state.kept.len() as u64));
             }
             state.kept.extend_from_slice(&piece);
-            if state.forgets > 0 && state.requests % state.forgets == 0 {
+            if state.forgets > 0 && state.requests.is_multiple_of(state.forgets) {
                 state.kept.clear();
             }
             state.whole = state.kept.len() as u64 == total;

@@ -179,12 +179,14 @@ impl Node {
         }
         let batch = self.replica.log_mut().batch()?;
         let tx = batch.transaction()?;
-        tx.execute("DELETE FROM undo WHERE until_ms <= ?1", [now.wall_ms as i64])?;
+        let over = tx.execute("DELETE FROM undo WHERE until_ms <= ?1", [now.wall_ms as i64])? > 0;
         if let Some((conversation, id)) = of {
             let sql = "DELETE FROM undo WHERE conversation = ?1 AND message = ?2";
             tx.execute(sql, params![conversation.as_bytes(), id.as_bytes()])?;
         }
-        Ok(batch.commit()?)
+        batch.commit()?;
+        self.files_due |= over;
+        Ok(())
     }
 
     /// Time has passed: what is kept for a while goes, and the index of the search comes a step further.
@@ -193,6 +195,7 @@ impl Node {
     /// Those of the store.
     pub fn tick(&mut self, now: Now) -> Result<(), Error> {
         self.forget_undo(None, now)?;
+        self.sweep_files()?;
         self.index()?;
         Ok(())
     }

@@ -6,6 +6,9 @@ use super::Node;
 use super::show::name_of;
 use crate::Error;
 use crate::api::{SearchHit, SearchQuery};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::{ConversationId, OpId};
 use tombolo_replica::Now;
 use tombolo_store::{Look, search};
 
@@ -40,7 +43,7 @@ impl Node {
         let (_, blocked) = self.keeping()?;
         let mut asked = search::Query { limit, ..query.clone() };
         let mut hits = Vec::new();
-        let mut looks: std::collections::BTreeMap<_, (Look<'_>, _, String)> = std::collections::BTreeMap::new();
+        let mut looks: BTreeMap<ConversationId, (Look<'_>, BTreeSet<OpId>, String)> = BTreeMap::new();
         loop {
             let page = search::search(self.log(), &asked)?.map_err(|empty| {
                 Error::new("empty-search", empty.to_string(), "such as `tombolo search boats --from Ana`")
@@ -48,13 +51,15 @@ impl Node {
             let full = page.len() == asked.limit;
             for hit in page {
                 asked.older_than = Some(hit.row);
-                if !looks.contains_key(&hit.conversation) {
-                    let Some(look) = Look::at(self.log(), &hit.conversation)? else { continue };
-                    let kind = self.log().conversation(&hit.conversation)?.and_then(|row| row.kind);
-                    let title = self.title(&hit.conversation, kind)?;
-                    looks.insert(hit.conversation, (look, self.hidden(&hit.conversation)?, title));
-                }
-                let Some((look, hidden, title)) = looks.get(&hit.conversation) else { continue };
+                let (look, hidden, title) = match looks.entry(hit.conversation) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(free) => {
+                        let Some(look) = Look::at(self.log(), &hit.conversation)? else { continue };
+                        let kind = self.log().conversation(&hit.conversation)?.and_then(|row| row.kind);
+                        let title = self.title(&hit.conversation, kind)?;
+                        free.insert((look, self.hidden(&hit.conversation)?, title))
+                    }
+                };
                 let before = hit.place.just_before();
                 let found = tombolo_store::page_after(self.log(), &hit.conversation, Some(&before), 1)?;
                 let Some(message) = found.into_iter().find(|message| message.place == hit.place) else { continue };
