@@ -337,7 +337,16 @@ impl Depot {
             let last = log.cursor()?.position;
             let noted = self.tables().index.followed()?;
             match noted.filter(|(incarnation, through)| *incarnation == log.incarnation() && *through <= last) {
-                Some((_, through)) => *followed = Followed { known: true, through, noted: through },
+                Some((_, through)) => {
+                    // The process may have ended between erasing a body and letting go of what it referred to.
+                    let referring = self.tables().index.referring()?;
+                    for (conversation, id) in referring {
+                        if log.op(&conversation, &id)?.is_none_or(|op| op.body.is_none()) {
+                            self.released(&conversation, &id)?;
+                        }
+                    }
+                    *followed = Followed { known: true, through, noted: through };
+                }
                 // Another log, or an older state of it: references are read anew.
                 None => self.tables().index.write(put::no_references)?,
             }

@@ -341,7 +341,7 @@ impl Owner {
                 self.freed = true;
                 for id in &ids {
                     if let Err(error) = self.depot.released(&conversation, id) {
-                        // Its references are read anew at the next start.
+                        // They are looked after once more at the next start.
                         tracing::error!(code = error.code(), "a blob could not be released: {error}");
                     }
                 }

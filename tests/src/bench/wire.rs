@@ -73,7 +73,8 @@ pub fn exchange<A: Fold, B: Fold>(
 ) -> Measured<Exchange> {
     let conn = ConnId(number);
     let link = |initiator: bool, scope: Scope| {
-        let nonce = [(number as u8).wrapping_mul(2).wrapping_add(if initiator { 1 } else { 2 }); 32];
+        let mut nonce = [if initiator { 1 } else { 2 }; 32];
+        nonce[..8].copy_from_slice(&number.to_be_bytes());
         Link { initiator, expected: None, binding: Vec::new(), nonce, scope, tools: Tools::ALL }
     };
     let mut ran = Exchange::default();

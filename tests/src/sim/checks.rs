@@ -7,6 +7,7 @@ use tombolo_client::{ConversationId, DeviceId, Message, MessageState, OpId};
 use tombolo_model::{BodyHash, Control, Op};
 use tombolo_oplog::rusqlite::{self, params};
 use tombolo_oplog::{ArrivalQuery, Reader};
+use tombolo_store::Place;
 
 /// Ids of a conversation and the hashes of their bodies, up to an arrival position.
 ///
@@ -197,7 +198,9 @@ pub fn shown(machine: &mut Machine, conversation: &ConversationId, page: usize) 
     }
     let place = |message: &Message| {
         let imported = message.state == MessageState::Imported;
-        (!imported, if imported { message.time_ms } else { 0 }, message.hlc, message.id)
+        // Imported ones stand by claimed time and then by their rank in the source, which only the cursor says.
+        let at = message.cursor.parse::<Place>().map_or(0, |place| place.at);
+        (!imported, if imported { at } else { 0 }, message.hlc, message.id)
     };
     if let Some(pair) = all.windows(2).find(|pair| place(&pair[0]) >= place(&pair[1])) {
         return Err(format!("{} is shown before {}, against the order", pair[0].id.short(), pair[1].id.short()));

@@ -77,7 +77,7 @@ impl World {
 }
 
 /// No node holds the body of what a delivered op erases whose author may, or of what has expired, and none lacks another.
-/// Judged from headers alone, as simply as possible: every account has one device here.
+/// Judged from headers and members alone, as simply as possible.
 ///
 /// # Errors
 /// The op whose body is here, or is not.
@@ -87,14 +87,18 @@ pub fn gone(machine: &Machine, wall_ms: u64) -> Result<(), String> {
     for row in log.conversations().map_err(|error| error.to_string())? {
         let ops = ops(log, &row.id)?;
         let authors: BTreeMap<OpId, DeviceId> = ops.iter().map(|op| (op.id, op.header.author)).collect();
-        let founder = ops.iter().find(|op| op.header.is_genesis()).map(|op| op.header.author);
+        let members = log.members(&row.id).map_err(|error| error.to_string())?;
+        let account = |device: &DeviceId| members.iter().find(|it| it.device == *device).map(|it| it.account);
+        let founder = ops.iter().find(|op| op.header.is_genesis()).and_then(|op| account(&op.header.author));
         let mut erased = BTreeSet::new();
         for op in &ops {
             if op.header.erases.is_empty() || !is_delivered(log, op)? {
                 continue;
             }
             let by = op.header.author;
-            let may = |id: &&OpId| authors.get(*id).is_some_and(|author| *author == by || founder == Some(by));
+            let same = |author: &DeviceId| *author == by || (account(&by).is_some() && account(author) == account(&by));
+            let founded = founder.is_some() && account(&by) == founder;
+            let may = |id: &&OpId| authors.get(*id).is_some_and(|author| same(author) || founded);
             erased.extend(op.header.erases.iter().filter(may).copied());
         }
         for op in ops.iter().filter(|op| op.header.class == Class::Content) {
@@ -110,6 +114,18 @@ pub fn gone(machine: &Machine, wall_ms: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a machine may lack the body of: whatever ops that it has say is to be erased, whether they are delivered or not,
+/// and what disappears at a time, which has come early for whoever's clock is ahead.
+///
+/// # Errors
+/// Of the log.
+pub fn named(machine: &Machine, conversation: &ConversationId) -> Result<BTreeSet<OpId>, String> {
+    let Some(body) = &machine.body else { return Ok(BTreeSet::new()) };
+    let ops = ops(body.log(), conversation)?;
+    let ending = ops.iter().filter(|op| op.header.expires_ms != 0 && op.body.is_none()).map(|op| op.id);
+    Ok(ops.iter().flat_map(|op| op.header.erases.iter().copied()).chain(ending).collect())
 }
 
 fn is_delivered(log: &Reader, op: &Op) -> Result<bool, String> {

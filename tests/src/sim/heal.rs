@@ -6,7 +6,7 @@ use crate::sim::troubles::TEN_YEARS_MS;
 use crate::sim::world::{Outcome, World};
 use crate::sim::{checks, ending};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_client::{ConversationId, MessageState, OpId};
+use tombolo_client::{ConversationId, Message, MessageState, OpId};
 use tombolo_model::Hlc;
 use tombolo_replica::{ConnId, Tools};
 
@@ -139,6 +139,11 @@ impl World {
                 && members.contains(&machine.device)
                 && secret
                 && !self.forgotten(index, conversation)?;
+            // One that crashed while it accepted, and whose twin came in, has the secret but knows of no relay.
+            let row = body.log().conversation(conversation).map_err(text)?;
+            let relays = machine.node().map(|node| node.relays().unwrap_or_default()).unwrap_or_default();
+            let finds = row.is_some() || relays.iter().any(|(url, _)| urls.contains(url));
+            let takes_part = takes_part && finds;
             let keeps = machine.url.as_ref().is_some_and(|url| urls.contains(url));
             if !circle.holders.is_empty() && (takes_part || keeps) {
                 circle.due.insert(index);
@@ -350,7 +355,11 @@ impl World {
                     let name = &self.machines[machine].name;
                     return Err(format!("{name} does not show {text:?} by {}", self.machines[said.author].name));
                 }
-                if let Some(sealed) = all.iter().find(|message| message.state == MessageState::Sealed) {
+                // What an op erases that is early here came without its body from somebody for whom it is not.
+                let machine_of = &self.machines[machine];
+                let erased = ending::named(machine_of, &conversation)?;
+                let is_sealed = |message: &&Message| message.state == MessageState::Sealed;
+                if let Some(sealed) = all.iter().filter(is_sealed).find(|message| !erased.contains(&message.id)) {
                     let name = &self.machines[machine].name;
                     return Err(format!("{name} cannot open {}", sealed.id.short()));
                 }

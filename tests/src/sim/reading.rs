@@ -5,6 +5,7 @@
 
 use crate::sim::world::{Outcome, World};
 use tombolo_client::{ConversationId, Node};
+use tombolo_model::DeviceId;
 use tombolo_oplog::LogError;
 use tombolo_store::{Section, mark, page, unread_of};
 
@@ -102,7 +103,10 @@ impl World {
 /// Compares the count with a look at every message.
 fn unread(node: &mut Node, conversation: &ConversationId) -> Outcome {
     let text = |error: LogError| error.to_string();
-    let own = node.device();
+    let names = tombolo_store::names(node.log(), conversation).map_err(text)?;
+    let (device, account) = (node.device(), node.account());
+    // What this person's other devices write is never unread.
+    let own = |author: &DeviceId| *author == device || names.account(author) == Some(account);
     let (log, views) = node.replica().log_and_fold();
     let frontier = views.frontier(log, conversation).map_err(text)?;
     let mark = mark(log, conversation).map_err(text)?.from;
@@ -113,7 +117,7 @@ fn unread(node: &mut Node, conversation: &ConversationId) -> Outcome {
         };
         let marked = mark.is_some_and(|from| (from.hlc, from.id) <= (message.hlc(), message.id()));
         let read = frontier.contains(&op.header.log, op.header.seq) && !marked;
-        unread += u64::from(message.place.section == Section::Native && message.author != own && !read);
+        unread += u64::from(message.place.section == Section::Native && !own(&message.author) && !read);
     }
     let counted = unread_of(log, conversation, &views.me()).map_err(text)?;
     if counted == unread {

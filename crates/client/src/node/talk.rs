@@ -186,7 +186,7 @@ impl Node {
         Ok((Content::Delete(delete), rest))
     }
 
-    /// Deletes a message for everyone: its author may, and whoever founded the conversation. The text is gone when this
+    /// Deletes a message for everyone: its author may, and whoever founded the conversation. The text is erased when this
     /// returns; for [`UNDO_MS`] it can be taken back here.
     ///
     /// # Errors

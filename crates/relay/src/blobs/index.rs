@@ -171,6 +171,13 @@ impl Index {
         Ok((blobs, parts))
     }
 
+    /// Ops that refer to blobs.
+    pub(crate) fn referring(&self) -> Result<Vec<(ConversationId, OpId)>, LogError> {
+        let mut statement = self.conn.prepare_cached("SELECT DISTINCT conversation, op FROM reference")?;
+        let rows = statement.query_map([], |row| Ok((ConversationId(row.get(0)?), OpId(row.get(1)?))))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Up to where references were read, and of which log.
     pub(crate) fn followed(&self) -> Result<Option<(u64, u64)>, LogError> {
         let sql = "SELECT incarnation, arrival FROM followed";
