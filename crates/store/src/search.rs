@@ -356,7 +356,8 @@ impl Indexing<'_> {
     fn put(&self, conversation: &ConversationId, mut message: Message) -> Result<(), LogError> {
         let Some(n) = beside::number(self.tx, conversation)? else { return Ok(()) };
         forget(self.tx, n, &message.place)?;
-        if message.kind != MessageKind::Text {
+        // One that was deleted may have been taken back: its text stands beside it then.
+        if !matches!(message.kind, MessageKind::Text | MessageKind::Deleted) {
             return Ok(());
         }
         let mut has_files = false;

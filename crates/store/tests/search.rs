@@ -3,8 +3,8 @@
 use crate::world::{Group, NOW_MS, OWN, START_MS, Store, account, line};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use tombolo_model::content::{Content, Delete, Edit, File, Message as Body, MessageRef, Splice, Target};
-use tombolo_model::{AccountId, OpId};
+use tombolo_model::content::{Content, Delete, Edit, File, Message as Body, MessageRef, Restore, Splice, Target};
+use tombolo_model::{AccountId, Class, Hlc, OpId};
 use tombolo_oplog::Incoming;
 use tombolo_store::search::{Hit, Query, index, search};
 
@@ -188,6 +188,30 @@ fn edits_move_a_message_and_deletions_take_it_out() {
     store.take(&[group.say(1, 30, &Content::Delete(Delete { message: at, withdrawn: None }))]);
     indexed(&mut store);
     assert_eq!(found(&store, "ships"), []);
+}
+
+#[test]
+fn what_was_taken_back_is_found_again() {
+    let mut group = Group::new(1);
+    let mut store = Store::of(&group);
+    let said = group.text(1, 10, "The boats are in");
+    let at = MessageRef { hlc: said.op.header.hlc, id: said.op.id };
+    let body = Content::Delete(Delete { message: at, withdrawn: None }).to_padded().unwrap();
+    let hlc = Hlc::new(START_MS + 20, 0);
+    let op = group.write_with(1, Class::Content, hlc, &[], &body, (&[at.id], 0));
+    let delete = Incoming { op, control: None };
+    let content = Body { text: "The boats are in".into(), ..Body::default() };
+    let restore = Restore { message: at, tags: vec![delete.op.id], content };
+    let restore = group.say(1, 30, &Content::Restore(Box::new(restore)));
+    store.take(&[said]);
+    indexed(&mut store);
+    assert_eq!(found(&store, "boats"), [at.id]);
+    store.take(&[delete]);
+    assert_eq!(found(&store, "boats"), [], "in the same transaction as the body");
+    indexed(&mut store);
+    store.take(&[restore]);
+    indexed(&mut store);
+    assert_eq!(found(&store, "boats"), [at.id]);
 }
 
 #[test]
