@@ -9,7 +9,7 @@
 //!
 //! Read next: [`corpus`], then [`writing`] (send, ingest), [`wire`] (wire, reconnect), [`opening`], [`differences`]
 //! (with [`memory`]), [`network`] (heal, live), [`reading`] (receipts, crowd), [`files`] (file), [`text`], [`talking`]
-//! (page, reaction), [`homes`] (profiles with a history), [`baseline`].
+//! (page, reaction), [`search`], [`homes`] (profiles with a history), [`baseline`].
 
 pub mod baseline;
 pub mod corpus;
@@ -20,6 +20,7 @@ pub mod memory;
 pub mod network;
 pub mod opening;
 pub mod reading;
+pub mod search;
 pub mod talking;
 pub mod text;
 pub mod wire;
@@ -84,7 +85,7 @@ impl Row {
 }
 
 /// All rows, in the order in which they run.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "send",
     "ingest",
     "wire",
@@ -99,6 +100,7 @@ pub const NAMES: [&str; 14] = [
     "text",
     "page",
     "reaction",
+    "search",
 ];
 
 /// Runs the named rows, or all, and hands each row out as it is known.
@@ -123,6 +125,7 @@ pub fn run(names: &[String], scale: &Scale, mut each: impl FnMut(Row)) -> Measur
             "crowd" => reading::crowd(scale)?.into_iter().for_each(&mut each),
             "file" => each(files::file(scale)?),
             "page" => each(talking::page(scale)?),
+            "search" => search::search(scale)?.into_iter().for_each(&mut each),
             "reaction" => talking::reaction(scale)?.into_iter().for_each(&mut each),
             _ => each(network::live(scale)?),
         }
