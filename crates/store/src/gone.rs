@@ -10,7 +10,7 @@ use crate::read::{KIND_DELETED, KIND_SEALED};
 use crate::views::{Mark, Numbers, Views, place_of_import};
 use crate::{Place, search};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use tombolo_model::content::{Content, Imported, Reaction};
+use tombolo_model::content::{Content, Imported, MessageRef, Reaction};
 use tombolo_model::{Class, ConversationId, Hlc, Op, OpId};
 use tombolo_oplog::{Batch, Gone, LogError, Lost, Reader, State, Step, arrival_of, erasers, gone_at, op_at};
 
@@ -107,18 +107,17 @@ fn kind(conn: &Connection, n: i64, arrival: u64, op: &Op) -> Result<Option<i64>,
     }
 }
 
-/// Whether one of the ops that erase this one says that it deletes it as a message. One whose clock reading is not above
-/// the message's (a clock was set back) erases it all the same, and does not count as its deletion: see `facets.rs`.
+/// Whether one of the ops that erase this one says that it deletes it as a message. One that names it with another clock
+/// reading erases it all the same, and does not count as its deletion: see `facets.rs`.
 fn is_deleted(conn: &Connection, n: i64, op: &Op) -> Result<bool, LogError> {
-    let mut statement = conn
-        .prepare_cached("SELECT content FROM beside WHERE conversation = ?1 AND about = ?2 AND id = ?3 AND hlc > ?4")?;
+    let mut statement =
+        conn.prepare_cached("SELECT content FROM beside WHERE conversation = ?1 AND about = ?2 AND id = ?3")?;
     let name = about::message(&Reaction::names(&op.id));
     for eraser in erasers(conn, n, &op.conversation(), &op.id)? {
-        let said: Option<Vec<u8>> = statement
-            .query_row(params![n, name, eraser.as_bytes(), op.header.hlc.0 as i64], |row| row.get(0))
-            .optional()?;
+        let said: Option<Vec<u8>> =
+            statement.query_row(params![n, name, eraser.as_bytes()], |row| row.get(0)).optional()?;
         if let Some(Ok(Content::Delete(delete))) = said.map(|said| Content::from_padded(&said))
-            && delete.message.id == op.id
+            && delete.message == (MessageRef { hlc: op.header.hlc, id: op.id })
         {
             return Ok(true);
         }
