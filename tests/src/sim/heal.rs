@@ -18,6 +18,9 @@ pub const ROUNDS_MAX: u64 = 8;
 /// **Milliseconds** that a round may take on the world's clock.
 const ROUND_MS: u64 = 40_000;
 
+/// **Milliseconds** within which every machine ticks.
+const TICKS_MS: u64 = 10_000;
+
 impl World {
     /// Ends all faults and checks that everything comes together.
     ///
@@ -404,7 +407,9 @@ impl World {
             match id {
                 Some(id) => {
                     let op = body.log().op(conversation, &id).ok().flatten();
-                    op.is_some_and(|op: tombolo_model::Op| Hlc::is_early(op.header.hlc, now_ms))
+                    // Its time comes with a tick: some seconds ago it may have been early still.
+                    let before_ms = now_ms.saturating_sub(TICKS_MS);
+                    op.is_some_and(|op: tombolo_model::Op| Hlc::is_early(op.header.hlc, before_ms))
                 }
                 // Which op an imported line came by is not known: it may wait as long as any early op is there.
                 None => checks::waiting(body.log(), conversation).is_ok_and(|count| count > 0),

@@ -52,8 +52,6 @@ pub struct Oracle {
     pub accepted: BTreeMap<(ConversationId, usize), BTreeSet<usize>>,
     /// Messages that somebody tried to edit, delete or restore: their texts are not what was first said.
     pub changed: BTreeSet<OpId>,
-    /// Messages that somebody tried to delete.
-    pub tried: BTreeSet<OpId>,
     /// Messages that were deleted, and by which machine: it must not show them again.
     pub deleted: BTreeMap<OpId, usize>,
     count: u64,
@@ -73,9 +71,7 @@ impl Oracle {
     /// Whether something is among what is shown, with other words than at first.
     #[must_use]
     pub fn is_changed(&self, said: &Said, shown: &[Message]) -> bool {
-        // Where a clock was set back a deletion may come "before" its message, and nothing stands in for that.
-        let is_there = |id: OpId| shown.iter().any(|message| message.id == id) || self.tried.contains(&id);
-        said.id.is_some_and(|id| self.changed.contains(&id) && is_there(id))
+        said.id.is_some_and(|id| self.changed.contains(&id) && shown.iter().any(|message| message.id == id))
     }
 
     /// Conversations in which a machine was told that something is safe.

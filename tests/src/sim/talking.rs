@@ -62,9 +62,6 @@ impl World {
             // Tried is enough: a failing disk may have kept it.
             self.oracle.changed.insert(id);
         }
-        if what == 2 {
-            self.oracle.tried.insert(id);
-        }
         if what == 3 {
             self.oracle.deleted.remove(&id);
         }
@@ -87,9 +84,7 @@ impl World {
         }
         let Some((_, node)) = self.now_and_node(device) else { return Ok(()) };
         let shown = node.message(&conversation, &id);
-        // A clock that was set back deletes "before" the message: then nothing stands in for it.
-        let absent: &[&str] = if what == 2 { &["unknown-message"] } else { &[] };
-        let Some(shown) = self.took(device, shown, absent)? else { return Ok(()) };
+        let Some(shown) = self.took(device, shown, &[])? else { return Ok(()) };
         let reacted = |shown: &Message| shown.beside.reactions.iter().any(|it| it.emoji == sign && it.own);
         let as_meant = match what {
             0..=1 => shown.text == text,
