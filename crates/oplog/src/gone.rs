@@ -490,6 +490,16 @@ fn founder(
 }
 
 impl Reader {
+    /// The account that founded a conversation; `None` until its first op is here.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite.
+    pub fn founder(&self, conversation: &ConversationId) -> Result<Option<AccountId>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(None) };
+        let conn = self.db()?;
+        founder(conn, n, newest_arrival(conn)?, conversation)
+    }
+
     /// Why the body of a stored op is not here for good; `None` when it is held, wanted, or the op is not stored.
     ///
     /// # Errors

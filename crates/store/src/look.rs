@@ -277,7 +277,11 @@ pub fn founder(reader: &Reader, conversation: &ConversationId) -> Result<Option<
          WHERE c.id = ?1 AND o.seq = 1 AND l.author = m.device AND substr(o.id, 1, 16) = c.id LIMIT 1",
     )?;
     let found: Option<[u8; 32]> = statement.query_row(params![conversation.as_bytes()], |row| row.get(0)).optional()?;
-    Ok(found.map(AccountId))
+    match found {
+        Some(account) => Ok(Some(AccountId(account))),
+        // A device may have become a member by another op that came first: then the first op itself says it.
+        None => reader.founder(conversation),
+    }
 }
 
 /// A text that several hands change, as it is now.
