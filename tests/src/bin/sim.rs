@@ -20,7 +20,7 @@ const CI_SEEDS: u64 = 2_000;
 /// Time in which they must be done.
 const CI_TIME: Duration = Duration::from_secs(15 * 60);
 /// Worlds within which a bug on purpose must be found.
-const BUG_SEEDS: u64 = 60;
+const BUG_SEEDS: u64 = 600;
 /// Fresh worlds in which each tool must find something, in CI.
 const TOOL_SEEDS: u64 = 100;
 /// One world in so many runs twice.
