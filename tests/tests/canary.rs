@@ -7,8 +7,9 @@ use std::path::Path;
 use suite::binaries::{Binaries, Person, RelayProcess};
 use tombolo_client::{Entropy, Identity, Kind, Line, Node};
 use tombolo_identity::{AccountKey, DeviceKey};
-use tombolo_model::{Class, Header, LogId, RelayAddress};
-use tombolo_oplog::{Log, NoFold, Open};
+use tombolo_model::{Class, ConversationId, Header, LogId, RelayAddress};
+use tombolo_oplog::{self as oplog, Log, NoFold, Open, Reader};
+use tombolo_proto::batch::{Named, Names};
 use tombolo_proto::{Frame, batch};
 use tombolo_replica::{ConnId, Link, Now, Output, Replica, Scope, Tools, Zstd};
 use tombolo_seal::StorageKey;
@@ -147,6 +148,20 @@ fn person(folder: &Path, seed: u8, name: &str) -> Node {
 }
 
 /// Meets the relay and keeps every byte: frames as they are, and the ops in them as they come out of compression.
+/// What a log holds, by name.
+struct Held<'a>(&'a Reader);
+
+impl Names for Held<'_> {
+    fn conversation(&mut self, begins: &[u8]) -> Option<ConversationId> {
+        let rows = self.0.conversations().unwrap();
+        rows.iter().map(|row| row.id).find(|id| id.0.starts_with(begins))
+    }
+    fn op(&mut self, conversation: &ConversationId, prefix: u64) -> Option<Named> {
+        let oplog::Named { id, author, log, seq, hlc, .. } = self.0.named(conversation, prefix).unwrap()?;
+        Some(Named { id, author, log, seq, hlc })
+    }
+}
+
 fn sync(node: &mut Node, relay: &mut Replica<NoFold>, at: u64, wire: &mut Vec<(String, Vec<u8>)>) {
     let conn = ConnId(at);
     let link = |initiator, nonce, scope| Link {
@@ -180,7 +195,8 @@ fn sync(node: &mut Node, relay: &mut Replica<NoFold>, at: u64, wire: &mut Vec<(S
         }
         for frame in frames {
             if let Frame::Batch(ops) = Frame::from_bytes(&frame).unwrap() {
-                for op in batch::decode(&ops.ops, &Zstd).unwrap() {
+                let read = batch::decode_brief(&ops.ops, &mut Held(relay.log()), &Zstd).unwrap();
+                for op in read.expect("the relay holds what is named").ops {
                     let mut bytes = op.header.to_bytes();
                     bytes.extend(op.into_op().body.unwrap_or_default());
                     wire.push((format!("an op at {at}"), bytes));

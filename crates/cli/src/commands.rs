@@ -96,7 +96,8 @@ pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(),
                 door.messages(conversation, limit, before).await?
             };
             let older = found.len() == limit;
-            out.rows(found.iter().map(rows::Message::from), |style| show::messages(&found, older, ids, style))
+            out.rows(found.iter().map(rows::Message::from), |style| show::messages(&found, older, ids, style))?;
+            missing(door, conversation, out).await
         }
         Command::Members { conversation } => members(door, &conversation, out).await,
         Command::Reading(command) => reading::run(door, command, out).await,
@@ -261,6 +262,19 @@ fn calls(text: &str, name: &str) -> bool {
             let goes_on = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
             !goes_on(text[at + called.len()..].chars().next()) && !goes_on(text[..at].chars().next_back())
         })
+}
+
+/// Says what was let go of here: what is not shown is not simply not there.
+async fn missing(door: &Door, conversation: ConversationId, out: &Out) -> Result<(), Failure> {
+    let (messages, before_ms) = door.client().pruned(conversation).await?;
+    if messages > 0 {
+        let day = out.style.when(before_ms);
+        out.remark(&format!(
+            "note: {} older than {day} were removed from this device; `tombolo prune C --undo` asks for them again.",
+            show::counted(messages, "message", "messages")
+        ));
+    }
+    Ok(())
 }
 
 async fn members(door: &Door, conversation: &str, out: &Out) -> Result<(), Failure> {

@@ -263,7 +263,7 @@ fn is_final(refusal: Refusal) -> bool {
     match refusal {
         Refusal::QuotaExceeded | Refusal::TooMany => true,
         Refusal::InviteUsedUp | Refusal::InviteRevoked | Refusal::InviteExpired => true,
-        Refusal::NotHere | Refusal::Waits => false,
+        Refusal::NotHere | Refusal::Waits | Refusal::Unnamed => false,
     }
 }
 

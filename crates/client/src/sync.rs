@@ -363,5 +363,6 @@ pub(crate) fn refused(refusal: Refusal) -> &'static str {
         Refusal::QuotaExceeded => "the relay has no room left for this account",
         Refusal::TooMany => "the other side has reached a limit for this conversation",
         Refusal::Waits => "some of it waits for what authorises it",
+        Refusal::Unnamed => "it was named by what the other side does not hold; whole names travel now",
     }
 }

@@ -54,7 +54,7 @@ pub use extensions::Extended;
 pub use gone::{Gone, Lost, Pruned, arrival_of, erasers, gone_at, op_at};
 pub use migrate::{Component, Step, migrate};
 pub use open::{Log, Open, Reader};
-pub use reads::{ConversationRow, Equivocation, Height, Tail};
+pub use reads::{ConversationRow, Equivocation, Height, Named, Tail};
 pub use registers::{Change, Taken};
 pub use repair::Damaged;
 pub use roster::{Invite, Member};

@@ -43,6 +43,25 @@ pub struct Tail {
     pub state: State,
 }
 
+/// What the beginning of an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The whole id.
+    pub id: OpId,
+    /// The author.
+    pub author: DeviceId,
+    /// The log.
+    pub log: LogId,
+    /// The place in it.
+    pub seq: u64,
+    /// The clock.
+    pub hlc: Hlc,
+    /// When it came.
+    pub arrival: u64,
+    /// Who brought it; `None` = it was written here.
+    pub by: Option<DeviceId>,
+}
+
 /// What is held of a log, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Height {
@@ -187,6 +206,32 @@ impl Reader {
     pub fn has(&self, conversation: &ConversationId, id: &OpId) -> Result<bool, LogError> {
         let Some(n) = self.number(conversation)? else { return Ok(false) };
         Ok(find(self.db()?, n, id)?.is_some())
+    }
+
+    /// What stands for an op whose id begins so (see [`OpId::prefix`]), if it is the only one of the conversation.
+    ///
+    /// # Errors
+    /// [`LogError`] of SQLite, [`LogError::Damaged`].
+    pub fn named(&self, conversation: &ConversationId, prefix: u64) -> Result<Option<Named>, LogError> {
+        let Some(n) = self.number(conversation)? else { return Ok(None) };
+        let conn = self.db()?;
+        let found = ids::with_prefix(conn, n, last_arrival(conn, n)?, prefix, &newest::all(conn)?)?;
+        let [(id, arrival)] = found[..] else { return Ok(None) };
+        let mut statement = conn.prepare_cached(
+            "SELECT l.author, l.log, o.seq, o.hlc, p.device FROM op o JOIN log l ON l.n = o.log \
+             LEFT JOIN peer p ON p.n = o.source WHERE o.arrival = ?1",
+        )?;
+        let mut rows = statement.query([arrival as i64])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Named {
+            id,
+            author: DeviceId(row::array(row, 0)?),
+            log: LogId(row::array(row, 1)?),
+            seq: row::number(row, 2)?,
+            hlc: Hlc(row::number(row, 3)?),
+            arrival,
+            by: row::blob_or_none(row, 4)?.map(row::fixed).transpose()?.map(DeviceId),
+        }))
     }
 
     /// Where an op stands, and its arrival; `None` when it is not stored.

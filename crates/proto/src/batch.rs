@@ -6,6 +6,10 @@
 //! and would not shrink); signatures travel for the last op of each run and every 32nd seq, the chain vouches for the
 //! rest. Measured costs stand in ARCHITECTURE.md.
 //!
+//! From protocol 3 on a batch may be *brief*: what the receiver surely holds is named by the beginning of its id. A run
+//! then starts with eight bytes that stand for author, log, seq and the id before it; a parent costs eight bytes instead
+//! of 32; a conversation two instead of 16. A receiver that does not find what is named takes nothing of the batch.
+//!
 //! Not here: who checks signatures (the host, through `identity`), what is sent when (`session`).
 
 use crate::limit::{BATCH_OPS_MAX, COLUMN_BYTES_MAX, FRAME_BYTES_MAX};
@@ -33,6 +37,79 @@ const FLAG_GENESIS: u8 = 0b0010_0000;
 const FLAG_BARE: u8 = 0b0100_0000;
 const FLAGS_KNOWN: u8 = 0b0111_1111;
 
+/// Layout of the columns, beside the bit for compression: brief.
+const LAYOUT_BRIEF: u8 = 0b10;
+const PACKED: u8 = 0b01;
+/// How a run of a brief section begins.
+const RUN_WHOLE: u8 = 0;
+const RUN_CONTINUES: u8 = 1;
+/// How a brief section names a parent that is not before it in the batch; distances follow from 2 on.
+const PARENT_WHOLE: u64 = 0;
+const PARENT_NAMED: u64 = 1;
+/// **Bytes** of the shortest name of a conversation.
+const CONVERSATION_BYTES_MIN: usize = 2;
+
+/// What the receiver of a brief batch surely holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brief {
+    /// Ops, each the only one of its conversation whose id begins so, with their clocks.
+    pub ops: BTreeMap<OpId, Hlc>,
+    /// The conversations of these ops.
+    pub known: BTreeSet<ConversationId>,
+    /// All conversations that both sides may see.
+    pub shared: Vec<ConversationId>,
+}
+
+impl Brief {
+    /// **Bytes** of the shortest beginning of a conversation's id that no other one has; all of it where the receiver may
+    /// not have the conversation.
+    fn name(&self, conversation: &ConversationId) -> usize {
+        if !self.known.contains(conversation) {
+            return conversation.0.len();
+        }
+        let alone = |len: &usize| {
+            let begins = |other: &&ConversationId| other.0[..*len] == conversation.0[..*len] && *other != conversation;
+            !self.shared.iter().any(|other| begins(&other))
+        };
+        (CONVERSATION_BYTES_MIN..conversation.0.len()).find(alone).unwrap_or(conversation.0.len())
+    }
+}
+
+/// An op that the receiver of a brief batch holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its id.
+    pub id: OpId,
+    /// Who wrote it.
+    pub author: DeviceId,
+    /// In which log.
+    pub log: LogId,
+    /// At which place.
+    pub seq: u64,
+    /// Its clock.
+    pub hlc: Hlc,
+}
+
+/// Finds what a brief batch names.
+pub trait Names {
+    /// The only conversation that both sides may see whose id begins so.
+    fn conversation(&mut self, begins: &[u8]) -> Option<ConversationId>;
+    /// The only op of a conversation whose id begins so, see [`OpId::prefix`].
+    fn op(&mut self, conversation: &ConversationId, prefix: u64) -> Option<Named>;
+}
+
+/// Where nothing can be named.
+struct Nameless;
+
+impl Names for Nameless {
+    fn conversation(&mut self, _begins: &[u8]) -> Option<ConversationId> {
+        None
+    }
+    fn op(&mut self, _conversation: &ConversationId, _prefix: u64) -> Option<Named> {
+        None
+    }
+}
+
 /// Encodes ops. Order is kept within a conversation; `ops` should come with parents first, so that parents cost a byte.
 /// The last op of every run must carry a signature or be vouched for by what the receiver holds.
 #[must_use]
@@ -44,6 +121,18 @@ pub fn encode(ops: &[Op], compression: &dyn Compression) -> Vec<u8> {
 /// them. For protocol 2 and later.
 #[must_use]
 pub fn encode_bare(ops: &[Op], bare: &BTreeSet<OpId>, compression: &dyn Compression) -> Vec<u8> {
+    encode_brief(ops, bare, None, compression)
+}
+
+/// As [`encode_bare`], naming what the receiver holds by the beginning of its id. For protocol 3 and later.
+#[must_use]
+pub fn encode_brief(
+    ops: &[Op],
+    bare: &BTreeSet<OpId>,
+    brief: Option<&Brief>,
+    compression: &dyn Compression,
+) -> Vec<u8> {
+    let layout = if brief.is_some() { LAYOUT_BRIEF } else { 0 };
     let mut sections: BTreeMap<ConversationId, Vec<&Op>> = BTreeMap::new();
     for op in ops {
         sections.entry(op.conversation()).or_default().push(op);
@@ -52,15 +141,15 @@ pub fn encode_bare(ops: &[Op], bare: &BTreeSet<OpId>, compression: &dyn Compress
     let mut tail = Vec::new();
     put_varint(&mut columns, sections.len() as u64);
     for (conversation, ops) in &sections {
-        encode_section(conversation, ops, bare, &mut columns, &mut tail);
+        encode_section(conversation, ops, bare, brief, &mut columns, &mut tail);
     }
     let packed = compression.compress(&columns);
     let mut out = Vec::with_capacity(packed.len().min(columns.len()) + tail.len() + 8);
     if packed.len() < columns.len() {
-        out.push(1);
+        out.push(layout | PACKED);
         put_bytes(&mut out, &packed);
     } else {
-        out.push(0);
+        out.push(layout);
         put_bytes(&mut out, &columns);
     }
     out.extend_from_slice(&tail);
@@ -81,6 +170,7 @@ fn encode_section(
     conversation: &ConversationId,
     ops: &[&Op],
     bare: &BTreeSet<OpId>,
+    brief: Option<&Brief>,
     columns: &mut Vec<u8>,
     tail: &mut Vec<u8>,
 ) {
@@ -110,10 +200,22 @@ fn encode_section(
         runs[run].last_index = index;
         run_of.push(run);
     }
-    columns.extend_from_slice(&conversation.0);
+    match brief {
+        Some(brief) => put_bytes(columns, &conversation.0[..brief.name(conversation)]),
+        None => columns.extend_from_slice(&conversation.0),
+    }
     put_varint(columns, ops.len() as u64);
     put_varint(columns, runs.len() as u64);
+    let held = |id: &OpId| brief.and_then(|brief| brief.ops.get(id));
     for run in &runs {
+        if brief.is_some() {
+            let named = run.first > 1 && held(&run.prev).is_some();
+            columns.push(if named { RUN_CONTINUES } else { RUN_WHOLE });
+            if named {
+                columns.extend_from_slice(&run.prev.prefix().to_be_bytes());
+                continue;
+            }
+        }
         columns.extend_from_slice(&run.author.0);
         columns.extend_from_slice(&run.log.0);
         put_varint(columns, run.first);
@@ -122,8 +224,10 @@ fn encode_section(
         }
     }
     let places: BTreeMap<OpId, usize> = ops.iter().enumerate().map(|(index, op)| (op.id, index)).collect();
-    for run in &run_of {
-        put_varint(columns, *run as u64);
+    if brief.is_none() || runs.len() > 1 {
+        for run in &run_of {
+            put_varint(columns, *run as u64);
+        }
     }
     for (index, op) in ops.iter().enumerate() {
         let travels = op.signature.is_some()
@@ -139,7 +243,9 @@ fn encode_section(
             tail.extend_from_slice(&signature.0);
         }
     }
-    let mut last_ms = 0;
+    // Of a brief section the times begin where the log that its first run continues stood.
+    let begins = runs.first().filter(|run| run.first > 1).and_then(|run| held(&run.prev));
+    let mut last_ms = begins.map_or(0, |hlc| hlc.ms() as i64);
     for op in ops {
         put_zigzag(columns, op.header.hlc.ms() as i64 - last_ms);
         last_ms = op.header.hlc.ms() as i64;
@@ -151,9 +257,13 @@ fn encode_section(
         put_varint(columns, op.header.parents.len() as u64);
         for parent in &op.header.parents {
             match places.get(parent).filter(|place| **place < index) {
-                Some(place) => put_varint(columns, (index - place) as u64),
+                Some(place) => put_varint(columns, (index - place) as u64 + u64::from(brief.is_some())),
+                None if held(parent).is_some() => {
+                    put_varint(columns, PARENT_NAMED);
+                    columns.extend_from_slice(&parent.prefix().to_be_bytes());
+                }
                 None => {
-                    put_varint(columns, 0);
+                    put_varint(columns, PARENT_WHOLE);
                     columns.extend_from_slice(&parent.0);
                 }
             }
@@ -219,28 +329,43 @@ pub fn decode(bytes: &[u8], compression: &dyn Compression) -> Result<Vec<Sound>,
 /// # Errors
 /// [`Malformed`]; the whole batch is dropped.
 pub fn decode_bare(bytes: &[u8], compression: &dyn Compression) -> Result<Decoded, Malformed> {
+    decode_brief(bytes, &mut Nameless, compression)?.ok_or(Malformed::Unknown("name"))
+}
+
+/// Reads what [`encode_brief`] wrote. `None`: it names something that is not here, so nothing of it can be read.
+///
+/// # Errors
+/// [`Malformed`]; the whole batch is dropped.
+pub fn decode_brief(
+    bytes: &[u8],
+    names: &mut dyn Names,
+    compression: &dyn Compression,
+) -> Result<Option<Decoded>, Malformed> {
     let mut reader = Reader::new(bytes);
-    let packed = reader.u8()?;
+    let layout = reader.u8()?;
+    if layout & !(LAYOUT_BRIEF | PACKED) != 0 {
+        return Err(Malformed::Unknown("compression"));
+    }
     let block = reader.bytes(FRAME_BYTES_MAX, "columns")?;
     let unpacked;
-    let columns = match packed {
-        0 => block,
-        1 => {
-            unpacked =
-                compression.decompress(block, COLUMN_BYTES_MAX).ok_or(Malformed::TooLarge("decompressed batch"))?;
-            &unpacked
-        }
-        _ => return Err(Malformed::Unknown("compression")),
+    let columns = if layout & PACKED == 0 {
+        block
+    } else {
+        unpacked = compression.decompress(block, COLUMN_BYTES_MAX).ok_or(Malformed::TooLarge("decompressed batch"))?;
+        &unpacked
     };
     let mut columns = Reader::new(columns);
     let sections = columns.count(BATCH_OPS_MAX, "conversations")?;
     let mut decoded = Decoded::default();
     for _ in 0..sections {
-        decode_section(&mut columns, &mut reader, &mut decoded)?;
+        let names: Option<&mut dyn Names> = if layout & LAYOUT_BRIEF == 0 { None } else { Some(&mut *names) };
+        if !decode_section(&mut columns, &mut reader, names, &mut decoded)? {
+            return Ok(None);
+        }
     }
     columns.finish()?;
     reader.finish()?;
-    Ok(decoded)
+    Ok(Some(decoded))
 }
 
 struct Place {
@@ -250,16 +375,51 @@ struct Place {
     prev: OpId,
 }
 
-fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), Malformed> {
+/// Reads one conversation's ops; `false` when it names something that is not here.
+fn decode_section(
+    columns: &mut Reader<'_>,
+    tail: &mut Reader<'_>,
+    mut names: Option<&mut dyn Names>,
+    decoded: &mut Decoded,
+) -> Result<bool, Malformed> {
     let Decoded { ops: out, bare } = decoded;
-    let conversation = ConversationId(columns.array()?);
+    let brief = names.is_some();
+    let conversation = match &mut names {
+        None => ConversationId(columns.array()?),
+        Some(names) => {
+            let begins = columns.bytes(size_of::<ConversationId>(), "name of a conversation")?;
+            match <[u8; 16]>::try_from(begins) {
+                Ok(whole) => ConversationId(whole),
+                Err(_) => match names.conversation(begins) {
+                    Some(conversation) => conversation,
+                    None => return Ok(false),
+                },
+            }
+        }
+    };
     let count = columns.count(BATCH_OPS_MAX, "ops of a batch")?;
     if out.len() + count > BATCH_OPS_MAX {
         return Err(Malformed::TooLarge("ops of a batch"));
     }
     let run_count = columns.count(count, "runs of a batch")?;
     let mut runs = Vec::with_capacity(run_count);
-    for _ in 0..run_count {
+    let mut ms: i64 = 0;
+    for index in 0..run_count {
+        if let Some(names) = &mut names {
+            match columns.u8()? {
+                RUN_WHOLE => {}
+                RUN_CONTINUES => {
+                    let Some(held) = names.op(&conversation, columns.u64()?) else { return Ok(false) };
+                    let seq = held.seq.checked_add(1).ok_or(Malformed::TooLarge("seq"))?;
+                    runs.push(Place { author: held.author, log: held.log, seq, prev: held.id });
+                    if index == 0 {
+                        ms = held.hlc.ms() as i64;
+                    }
+                    continue;
+                }
+                _ => return Err(Malformed::Unknown("run")),
+            }
+        }
         let author = DeviceId(columns.array()?);
         let log = LogId(columns.array()?);
         let seq = columns.varint()?;
@@ -268,7 +428,7 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut
     }
     let mut run_of = Vec::with_capacity(count);
     for _ in 0..count {
-        let run = columns.varint()?;
+        let run = if brief && run_count == 1 { 0 } else { columns.varint()? };
         if run >= run_count as u64 {
             return Err(Malformed::Unknown("run"));
         }
@@ -287,7 +447,6 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut
         signatures.push(if flag & FLAG_SIGNED != 0 { Some(Signature(tail.array()?)) } else { None });
         flags.push(flag);
     }
-    let mut ms: i64 = 0;
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         ms = ms.checked_add(columns.zigzag()?).ok_or(Malformed::TooLarge("clock"))?;
@@ -306,11 +465,20 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut
         let number = columns.count(PARENTS_MAX, "parents")?;
         let mut list = Vec::with_capacity(number);
         for _ in 0..number {
-            let back = columns.varint()?;
+            let said = columns.varint()?;
+            let named = match &mut names {
+                Some(names) if said == PARENT_NAMED => {
+                    let Some(held) = names.op(&conversation, columns.u64()?) else { return Ok(false) };
+                    Some(held.id)
+                }
+                _ if said == PARENT_WHOLE => Some(OpId(columns.array()?)),
+                _ => None,
+            };
+            let back = if named.is_some() { 0 } else { said - u64::from(brief) };
             if back > index as u64 {
                 return Err(Malformed::Unknown("parent"));
             }
-            list.push((back, if back == 0 { OpId(columns.array()?) } else { OpId::ZERO }));
+            list.push((back, named.unwrap_or_default()));
         }
         parents.push(list);
     }
@@ -365,7 +533,7 @@ fn decode_section(columns: &mut Reader<'_>, tail: &mut Reader<'_>, decoded: &mut
         }
         out.push(op);
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Rare {

@@ -117,6 +117,9 @@ pub enum Refusal {
     TooMany = 5,
     /// Some of it waits for what authorises it, uncounted: it is not held yet, and the next comparison will tell.
     Waits = 6,
+    /// The batch names something that is not here: nothing of it was taken, and the next comparison will tell. Said of no
+    /// conversation in particular.
+    Unnamed = 7,
 }
 
 impl TryFrom<u8> for Refusal {
@@ -130,6 +133,7 @@ impl TryFrom<u8> for Refusal {
             4 => Ok(Self::QuotaExceeded),
             5 => Ok(Self::TooMany),
             6 => Ok(Self::Waits),
+            7 => Ok(Self::Unnamed),
             _ => Err(Malformed::Unknown("refusal")),
         }
     }

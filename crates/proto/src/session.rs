@@ -14,11 +14,12 @@
 //! batch -> <- ack, settled (after a quiet second)           live
 //! ```
 //!
-//! Parts: `opening` (who), `sending`, `receiving`, `search` (the digest rounds), `bodies` (those that lack), `registers`
+//! Parts: `opening` (who), `sending`, `names` (short ones), `receiving`, `search` (the digest rounds), `bodies` (those that lack), `registers`
 //! (beside the log). Not here: sockets, threads, checking
 //! signatures of ops, storing.
 
 mod bodies;
+mod names;
 mod opening;
 mod receiving;
 mod registers;
@@ -40,8 +41,9 @@ use sending::{InFlight, Job};
 use tombolo_model::crypto::{Signer, Verifier};
 use tombolo_model::{ConversationId, DeviceId, OpId, Proof, Register, Signature, Sound};
 
-/// Newest protocol version that this code speaks. 2: ops whose bodies are gone are told from headers that only vouch.
-pub const VERSION: u8 = 2;
+/// Newest protocol version that this code speaks. 2: ops whose bodies are gone are told from headers that only vouch. 3:
+/// batches name what the receiver holds by the beginning of its id.
+pub const VERSION: u8 = 3;
 /// Oldest protocol version that this code speaks.
 pub const VERSION_MIN: u8 = 1;
 
@@ -339,6 +341,7 @@ pub struct Session {
 
     registers: registers::Exchange,
     bodies: bodies::Bodies,
+    names: names::Naming,
 }
 
 impl core::fmt::Debug for Session {
@@ -398,6 +401,7 @@ impl Session {
             differing: BTreeSet::new(),
             registers: registers::Exchange::default(),
             bodies: bodies::Bodies::default(),
+            names: names::Naming::default(),
         }
     }
 
@@ -505,6 +509,7 @@ impl Session {
                 if self.phase == Phase::Running {
                     // What the peer was refused before it was let in is refused no longer.
                     self.blocked.remove(&conversation);
+                    self.names.whole(conversation);
                     self.add_job(Job::granted(conversation, self.sent_position));
                     self.registers_granted();
                 }

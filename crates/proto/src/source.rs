@@ -3,6 +3,7 @@
 //! The machine holds positions and queues; ops and fingerprints stay where they are and are asked for. Everything that
 //! changes the log is an output of the session and comes back as an input once it is durable.
 
+use crate::batch::Named;
 use crate::reconcile::{estimator::Estimator, ranges::RangeSource, sketch::Sketch};
 use alloc::vec::Vec;
 use core::fmt::Display;
@@ -52,6 +53,17 @@ pub struct Run {
     pub to: u64,
 }
 
+/// An op that both sides may know by the beginning of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What stands for it.
+    pub named: Named,
+    /// When it came, in the own order of arrival.
+    pub arrival: u64,
+    /// The peer that is asked about brought it.
+    pub brought: bool,
+}
+
 /// Some ops in arrival order and how far they reach.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {
@@ -93,7 +105,12 @@ pub trait Source {
         let _ = peer;
         Ok(0)
     }
-    /// The same, counting only acknowledgements of batches that carried a cursor of ours: the peer has stored that cursor
+    /// The same with what this process knows and has not written down yet: what may be named to the peer by less than its
+    /// whole id. At least [`Source::acked`], unless the peer has lost something since.
+    fn held(&self, peer: &DeviceId) -> Result<u64, Self::Error> {
+        self.acked(peer)
+    }
+    /// As [`Source::acked`], counting only acknowledgements of batches that carried a cursor of ours: the peer has stored that cursor
     /// with the ops, so an earlier one means that it has lost them. At most [`Source::acked`].
     fn streamed(&self, peer: &DeviceId) -> Result<u64, Self::Error> {
         let _ = peer;
@@ -124,6 +141,12 @@ pub trait Source {
     fn run(&self, conversation: &ConversationId, run: &Run, bytes_max: usize) -> Result<Vec<Op>, Self::Error>;
     /// Ops whose ids start with one of `prefixes`, in an order in which parents come first.
     fn by_prefix(&self, conversation: &ConversationId, prefixes: &[u64]) -> Result<Vec<Op>, Self::Error>;
+    /// The only op of a conversation whose id begins with `prefix`; `None` where there is none, or more than one. Whoever
+    /// always says `None` speaks and understands whole ids alone.
+    fn known(&self, peer: &DeviceId, conversation: &ConversationId, prefix: u64) -> Result<Option<Known>, Self::Error> {
+        let _ = (peer, conversation, prefix);
+        Ok(None)
+    }
     /// Prefixes of the ids of ops that are held without their bodies although nothing says that they are gone; at most
     /// `limit`, in an order that does not change while they lack.
     fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, Self::Error> {

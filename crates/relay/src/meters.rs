@@ -140,6 +140,7 @@ impl Meters {
             Refusal::QuotaExceeded => "quota_exceeded",
             Refusal::TooMany => "too_many",
             Refusal::Waits => "waits",
+            Refusal::Unnamed => "unnamed",
         };
         self.labelled(REFUSED, "reason", reason).increment(1);
     }

@@ -14,6 +14,14 @@ pub struct Marks {
     proven: BTreeMap<(ConversationId, DeviceId), (u64, u64, u64)>,
 }
 
+/// What is known of a peer beside what is on disk.
+pub(crate) struct Held {
+    /// It holds everything up to here.
+    pub(crate) through: u64,
+    /// What the disk says does not count any more.
+    pub(crate) alone: bool,
+}
+
 #[derive(Debug, Default)]
 struct PeerMarks {
     cursor: Option<Cursor>,
@@ -40,6 +48,12 @@ impl Marks {
     pub(crate) fn acked(&mut self, peer: DeviceId, position: u64) {
         let acked = &mut self.peers.entry(peer).or_default().acked;
         *acked = Some(acked.unwrap_or(0).max(position));
+    }
+
+    /// What a peer acknowledged, as far as that is not on disk yet.
+    pub(crate) fn held(&self, peer: &DeviceId) -> Held {
+        let marks = self.peers.get(peer);
+        Held { through: marks.and_then(|marks| marks.acked).unwrap_or(0), alone: marks.is_some_and(|marks| marks.lost) }
     }
 
     /// As [`Marks::acked`], by an acknowledgement of a batch that carried our cursor.

@@ -11,17 +11,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tombolo_model::digest::Chain;
 use tombolo_model::{ConversationId, DeviceId, Fingerprint, Key, LogId, Op, OpId};
-use tombolo_oplog::{ArrivalQuery, LogError, Reader};
+use tombolo_oplog::{self as oplog, ArrivalQuery, LogError, Reader};
+use tombolo_proto::batch::Named;
 use tombolo_proto::limit::BATCH_OPS_MAX;
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::ranges::RangeSource;
 use tombolo_proto::reconcile::sketch::{CELLS_KEPT, Sketch};
-use tombolo_proto::source::{Arrivals, Cursor, Height, RegisterPage, Run, Source, Summary};
+use tombolo_proto::source::{Arrivals, Cursor, Height, Known, RegisterPage, Run, Source, Summary};
 
 /// Ops of one batch: half of what the wire allows, to leave room for vouchers.
 const OPS_PER_BATCH: usize = BATCH_OPS_MAX / 2;
 /// Sketches kept in memory; the least useful go first (they are on disk).
 const SKETCHES_MAX: usize = 64;
+
+/// Names kept in memory: those that a crowd is told at the same time.
+const KNOWN_MAX: usize = 1_024;
 
 /// A conversation's sketch prefix and estimator, current up to an arrival.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub(crate) struct Memory {
     pub(crate) sketches: RefCell<BTreeMap<ConversationId, Kept>>,
     authors: RefCell<BTreeMap<(ConversationId, LogId), Vec<DeviceId>>>,
     shared: RefCell<BTreeMap<(u64, DeviceId), Shared>>,
+    /// What is named on many connections at once.
+    known: RefCell<BTreeMap<(ConversationId, u64), oplog::Named>>,
     /// Whose registers a connection may see, by conversation.
     pub(crate) audiences: RefCell<BTreeMap<(u64, ConversationId), Audience>>,
 }
@@ -176,6 +182,11 @@ impl Source for View<'_> {
         Ok(self.log.peer(peer)?.map_or(0, |peer| peer.acked))
     }
 
+    fn held(&self, peer: &DeviceId) -> Result<u64, LogError> {
+        let held = self.marks.held(peer);
+        if held.alone { Ok(held.through) } else { Ok(held.through.max(self.acked(peer)?)) }
+    }
+
     fn streamed(&self, peer: &DeviceId) -> Result<u64, LogError> {
         Ok(self.log.peer(peer)?.map_or(0, |peer| peer.streamed))
     }
@@ -276,6 +287,25 @@ impl Source for View<'_> {
         // Clock readings extend causal order: parents come first.
         found.sort_by_key(|op| (op.header.hlc, op.id));
         Ok(found)
+    }
+
+    fn known(&self, peer: &DeviceId, conversation: &ConversationId, prefix: u64) -> Result<Option<Known>, LogError> {
+        let remembered = self.memory.known.borrow().get(&(*conversation, prefix)).copied();
+        let found = match remembered {
+            Some(named) => named,
+            None => {
+                let Some(named) = self.log.named(conversation, prefix)? else { return Ok(None) };
+                let mut known = self.memory.known.borrow_mut();
+                if known.len() >= KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert((*conversation, prefix), named);
+                named
+            }
+        };
+        let oplog::Named { id, author, log, seq, hlc, arrival, by } = found;
+        let named = Named { id, author, log, seq, hlc };
+        Ok(Some(Known { named, arrival, brought: by.as_ref() == Some(peer) }))
     }
 
     fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, LogError> {

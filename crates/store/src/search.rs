@@ -217,8 +217,8 @@ fn row_of_time(ms: u64) -> i64 {
     i64::try_from(ms.min((i64::MAX >> TIE_BITS) as u64) << TIE_BITS).unwrap_or(i64::MAX)
 }
 
-/// Brings the index up with the log by one step, inside the batch. Says how many arrivals are still to come; call it until
-/// that is 0.
+/// Brings the index up with the log by one step, inside the batch. Says how many ops are still to come; call it until that
+/// is 0.
 ///
 /// # Errors
 /// [`LogError`] of SQLite: the batch is to be given up.
@@ -237,6 +237,8 @@ pub fn index(views: &Views, batch: &mut Batch<'_>) -> Result<u64, LogError> {
     };
     for arrival in waiting {
         tx.prepare_cached("DELETE FROM search_waiting WHERE arrival = ?1")?.execute([arrival])?;
+        // Below 0 stands what can be read now: it comes first.
+        let arrival = arrival.abs();
         let one = ArrivalQuery {
             after: (arrival as u64).saturating_sub(1),
             through: arrival as u64,
@@ -265,7 +267,8 @@ pub fn index(views: &Views, batch: &mut Batch<'_>) -> Result<u64, LogError> {
     if reached as i64 != through {
         tx.execute("UPDATE search_through SET arrival = ?1", [reached as i64])?;
     }
-    Ok(last.saturating_sub(reached))
+    let ready: i64 = tx.query_row("SELECT count(*) FROM search_waiting WHERE arrival < 0", [], |row| row.get(0))?;
+    Ok(last.saturating_sub(reached) + ready as u64)
 }
 
 /// Whether the index is behind the log.
@@ -274,9 +277,16 @@ pub fn index(views: &Views, batch: &mut Batch<'_>) -> Result<u64, LogError> {
 /// [`LogError`] of SQLite.
 pub fn is_behind(reader: &Reader) -> Result<bool, LogError> {
     let mut statement = reader.connection()?.prepare_cached(
-        "SELECT arrival < (SELECT coalesce(max(last_arrival), 0) FROM conversation) FROM search_through",
+        "SELECT arrival < (SELECT coalesce(max(last_arrival), 0) FROM conversation) \
+         OR EXISTS (SELECT 1 FROM search_waiting WHERE arrival < 0) FROM search_through",
     )?;
     Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// An op can be read now that could not when it came: the next step looks at it, whatever waits.
+pub(crate) fn came_later(conn: &Connection, arrival: i64) -> Result<(), rusqlite::Error> {
+    conn.prepare_cached("INSERT OR IGNORE INTO search_waiting (arrival) VALUES (?1)")?.execute([-arrival])?;
+    Ok(())
 }
 
 /// Everything is to be indexed anew.

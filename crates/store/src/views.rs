@@ -10,7 +10,7 @@
 use crate::gone::{self, For};
 use crate::read::{KIND_NEWER, KIND_SEALED, KIND_TEXT};
 use crate::reading::{At, Elsewhere, Me, OwnReading, clear_mark, put_speaker};
-use crate::{Place, beside};
+use crate::{Place, beside, search};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -311,6 +311,7 @@ impl Views {
             })
             .optional()?;
         self.fold(tx, op, numbers, kept.unwrap_or(Mark::Judge { written: false }))?;
+        search::came_later(tx, numbers.arrival)?;
         self.write(tx)
     }
 

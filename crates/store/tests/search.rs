@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tombolo_model::content::{Content, Delete, Edit, File, Message as Body, MessageRef, Restore, Splice, Target};
 use tombolo_model::{AccountId, Class, Hlc, OpId};
 use tombolo_oplog::Incoming;
-use tombolo_store::search::{Hit, Query, index, search};
+use tombolo_store::search::{Hit, Query, index, is_behind, search};
 
 fn indexed(store: &mut Store) {
     loop {
@@ -249,8 +249,10 @@ fn what_could_not_be_read_is_found_once_it_can() {
     let (reader, tx) = (batch.reads().unwrap(), batch.transaction().unwrap());
     store.views.reopen(reader, tx, &group.conversation).unwrap();
     batch.commit().unwrap();
+    assert!(is_behind(&store.log).unwrap(), "nothing new has come, and yet there is something to find");
     indexed(&mut store);
     assert_eq!(found(&store, "boats").len(), 1);
+    assert!(!is_behind(&store.log).unwrap());
     // An op from the future is found when its time has come.
     let late = group.text(1, NOW_MS - START_MS + 3_600_000, "early boats");
     store.take(std::slice::from_ref(&late));

@@ -27,6 +27,8 @@ pub(crate) struct Verdict {
     pub(crate) forked: bool,
     /// Anything else that must never be.
     pub(crate) wrong: Option<String>,
+    /// A conversation was promised, so there is something to write to.
+    pub(crate) due: bool,
     /// An op was written after recovery.
     pub(crate) wrote: bool,
     /// Every check of the doctor ran.
@@ -72,7 +74,7 @@ pub(crate) fn device(history: &History, disk: &Disk, look: Look) -> (Verdict, Op
         }
     };
     let promised = history.facts[look.mark as usize].device;
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict { due: promised > 0, ..Verdict::default() };
     let result = judge_device(history, &mut node, promised, look, &mut verdict);
     (Verdict::of(result, verdict), Some(node))
 }

@@ -112,7 +112,7 @@ fn versions_and_names_that_do_not_hold_end_the_opening() {
         told
     };
     let mallory: DeviceId = key(MALLORY).id();
-    for (version, version_min) in [(9, 8), (0, 0), (255, 3)] {
+    for (version, version_min) in [(9, 8), (0, 0), (255, 4)] {
         let told = open(&mut stage, &hello(version, version_min, mallory), None);
         assert_eq!(blamed(&told), Some(("no_common_version", Blame::Versions)), "{version} to {version_min}");
     }

@@ -9,6 +9,7 @@ use crate::door::{Door, StorageRow};
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::show::Style;
+use crate::size;
 use crate::text::one_line;
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(door: &Door, command: Storage, out: &Out) -> Result<(), 
         Storage::Storage { pack } => {
             if pack {
                 let packed = client.pack().await?;
-                let (before, after) = (bytes(packed.before_bytes), bytes(packed.after_bytes));
+                let (before, after) = (size::words(packed.before_bytes), size::words(packed.after_bytes));
                 out.remark(&format!("The file took {before} and takes {after} now."));
             }
             let found = client.storage().await?;
@@ -79,7 +80,7 @@ pub(crate) async fn run(door: &Door, command: Storage, out: &Out) -> Result<(), 
 }
 
 fn words(row: &StorageRow, style: &Style) -> Vec<String> {
-    let taken = bytes(row.body_bytes + row.text_bytes);
+    let taken = size::words(row.body_bytes + row.text_bytes);
     let mut lines = vec![format!("{}  {} messages, {taken}", one_line(&row.title), row.messages)];
     if row.pruned > 0 {
         let day = Moment::at(row.pruned_before_ms, style.zone.offset_s(row.pruned_before_ms)).date();
@@ -91,25 +92,4 @@ fn words(row: &StorageRow, style: &Style) -> Vec<String> {
 /// 0 = there is none.
 fn iso(ms: u64) -> Option<String> {
     (ms > 0).then(|| calendar::iso(ms))
-}
-
-/// `512 B`, `1.4 kB`, `3.2 MB`.
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_the_unit_that_fits() {
-        let words: Vec<String> = [0, 999, 1_000, 1_449, 2_500_000, 7_000_000_000].into_iter().map(bytes).collect();
-        assert_eq!(words, ["0 B", "999 B", "1.0 kB", "1.4 kB", "2.5 MB", "7.0 GB"]);
-    }
 }

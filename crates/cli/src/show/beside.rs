@@ -2,8 +2,8 @@
 
 use super::{Ink, Style};
 use crate::door::{Cited, Message};
-use crate::span;
 use crate::text::{cut, one_line};
+use crate::{size, span};
 
 /// Widest excerpt of what is answered or quoted.
 const EXCERPT_WIDTH_MAX: usize = 60;
@@ -68,7 +68,7 @@ pub(super) fn below(row: &Message, style: &Style) -> Vec<String> {
     let mut lines = Vec::new();
     for file in &row.beside.files {
         let name = cut(&one_line(&file.name), FILE_WIDTH_MAX);
-        lines.push(style.paint(Ink::Tide, &format!("[{name}, {}]", bytes(file.bytes))));
+        lines.push(style.paint(Ink::Tide, &format!("[{name}, {}]", size::words(file.bytes))));
     }
     let reactions: Vec<String> = row
         .beside
@@ -83,16 +83,4 @@ pub(super) fn below(row: &Message, style: &Style) -> Vec<String> {
         lines.push(reactions.join("  "));
     }
     lines
-}
-
-/// A size for people.
-fn bytes(bytes: u64) -> String {
-    const STEPS: [(u64, &str); 3] = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
-    for (step, unit) in STEPS {
-        if bytes >= step {
-            let tenths = bytes.saturating_mul(10) / step;
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{bytes} bytes")
 }

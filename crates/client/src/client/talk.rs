@@ -29,6 +29,8 @@ pass_on! {
     post(conversation: ConversationId, post: Post) -> Sent = |node, now| node.post(conversation, &post, now);
     /// A message by its op.
     message(conversation: ConversationId, id: OpId) -> Message = |node, _now| node.message(&conversation, &id);
+    /// How many messages were let go of on this device, and before when (**milliseconds** since 1970).
+    pruned(conversation: ConversationId) -> (u64, u64) = |node, _now| node.pruned(&conversation);
     /// A message with up to so many before and behind it.
     around(conversation: ConversationId, id: OpId, count: usize) -> Vec<Message> =
         |node, _now| node.around(&conversation, &id, count);

@@ -16,7 +16,7 @@ use tombolo_store::{Look, search};
 const HITS_MAX: usize = 1_000;
 
 impl Node {
-    /// Brings the index up with the log by one step; says how many arrivals are still to come.
+    /// Brings the index up with the log by one step, if it is behind; says how many ops are still to come.
     ///
     /// # Errors
     /// Those of the store.

@@ -208,7 +208,7 @@ impl Node {
             let text = match message.kind {
                 _ if beside.blocked || beside.deleted.is_some() => String::new(),
                 MessageKind::Text => merged.unwrap_or_else(|| message.text.clone()),
-                MessageKind::Sealed => "(sealed: this device has no key for it)".to_owned(),
+                MessageKind::Sealed => "(sealed: its words, or the key for them, are not here yet)".to_owned(),
                 MessageKind::Newer => "(written by a newer version of this program)".to_owned(),
                 MessageKind::Deleted => merged.unwrap_or_default(),
             };

@@ -65,6 +65,15 @@ impl Node {
         Ok(went(self)?.saturating_sub(before))
     }
 
+    /// How many messages of a conversation were let go of on this device, and before when (**milliseconds** since 1970).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn pruned(&self, conversation: &ConversationId) -> Result<(u64, u64), Error> {
+        let pruned = self.log().pruned(conversation)?.unwrap_or_default();
+        Ok((pruned.messages, pruned.before_ms))
+    }
+
     /// Takes it back: what was let go of in a conversation is asked for when a peer that holds it is met. Returns how many
     /// bodies are.
     ///

@@ -151,6 +151,7 @@ impl Session {
         // A proof counts as acknowledgement, too, but the cursor that goes with it reaches the peer's disk a little later:
         // it may only have been cut off in that moment.
         let doubtful = known.unwrap_or(0) < acked;
+        self.names.off = restored || doubtful;
         if restored || doubtful {
             self.out.push_back(Output::AcksLost { restored });
         }
@@ -167,8 +168,10 @@ impl Session {
             // A cursor says what need not be sent again, not what is held: the peer may have refused some of it. What
             // lies between what it acknowledged and its cursor counts once both are proven equal.
             self.owes = restored || doubtful || acked < position;
+            self.names.through = ctx.source.held(&self.peer).map_err(local)?.min(position);
             for (conversation, since) in ctx.source.shared(&self.peer).map_err(local)? {
                 if since > position {
+                    self.names.whole(conversation);
                     self.add_job(Job::granted(conversation, position));
                 }
             }
@@ -221,6 +224,7 @@ impl Session {
         self.claimed_equal = false;
         self.attempts.clear();
         self.differing.clear();
+        self.names.proven(position, &conversations);
         self.ask_bodies(&conversations, ctx)?;
         self.out.push_back(Output::Proven { position, count, conversations });
         Ok(())

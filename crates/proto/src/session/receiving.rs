@@ -18,6 +18,8 @@ pub(super) struct Arriving {
     bytes: u64,
     decoded: usize,
     tool: Tool,
+    /// It named something that is not here.
+    unnamed: bool,
 }
 
 /// **Bytes** of memory for decoded batches that are not stored yet: columns compress well, so the credit, which counts
@@ -54,15 +56,20 @@ impl Session {
         if over || self.persisting.len() > 2 * WINDOW_BATCHES {
             return Err(Fault::CreditExceeded);
         }
-        let batch::Decoded { ops, bare } = batch::decode_bare(&batch.ops, ctx.compression)?;
+        let read = self.read_brief(&batch.ops, ctx)?;
+        let unnamed = read.is_none();
+        // What is not taken here is found by comparing; until then no place of the peer's says what is held.
+        self.names.lost |= unnamed;
+        let batch::Decoded { ops, bare } = read.unwrap_or_default();
         let decoded = decoded_bytes(&ops);
         if !self.persisting.is_empty() && self.persisting_decoded + decoded > DECODED_BYTES_MAX {
             return Err(Fault::CreditExceeded);
         }
         let incarnation = self.peer_resume.as_ref().map_or(0, |resume| resume.incarnation);
-        let through = batch.through.map(|(position, chain)| Cursor { incarnation, position, chain });
-        let arriving =
-            Arriving { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64, decoded, tool: batch.tool };
+        let through =
+            batch.through.filter(|_| !self.names.lost).map(|(position, chain)| Cursor { incarnation, position, chain });
+        let hash = *blake3::hash(bytes).as_bytes();
+        let arriving = Arriving { hash, bytes: bytes.len() as u64, decoded, tool: batch.tool, unnamed };
         self.persisting_bytes += arriving.bytes;
         self.persisting_decoded += decoded;
         self.persisting.insert(batch.number, arriving);
@@ -75,7 +82,7 @@ impl Session {
         &mut self,
         number: u64,
         stored: u64,
-        refused: Vec<(ConversationId, Refusal)>,
+        mut refused: Vec<(ConversationId, Refusal)>,
         ctx: &Context<'_, S>,
     ) -> Result<(), Fault> {
         let Some(arriving) = self.persisting.remove(&number) else {
@@ -86,11 +93,15 @@ impl Session {
         self.last_acked = self.last_acked.max(number);
         self.stats.ops_in[arriving.tool as usize] += stored;
         self.moved_ops |= stored > 0;
+        if arriving.unnamed {
+            refused.push((ConversationId::ZERO, Refusal::Unnamed));
+        }
         let incarnation = ctx.source.cursor().map_err(local)?.incarnation;
         let message = ack_bytes(incarnation, &self.peer, &arriving.hash);
         let signature = ctx.signer.sign(DOMAIN_ACK, &message);
         self.send(&Frame::Ack(Ack { number, signature, refused: refused.clone() }));
-        for (conversation, refusal) in refused.into_iter().filter(|(_, refusal)| *refusal != Refusal::Waits) {
+        let passes = |refusal: &Refusal| matches!(refusal, Refusal::Waits | Refusal::Unnamed);
+        for (conversation, refusal) in refused.into_iter().filter(|(_, refusal)| !passes(refusal)) {
             self.block(conversation, refusal, false);
         }
         self.bodies_came(ctx)?;

@@ -218,8 +218,9 @@ impl Session {
         // What is held here without a body is told from the headers that vouch, which come behind it.
         let held = ops.iter().take(count as usize);
         let bare: BTreeSet<OpId> = held.filter(|op| is_bare(op)).map(|op| op.id).collect();
-        let batch =
-            Batch { number: self.last_batch, tool, through, ops: batch::encode_bare(&ops, &bare, ctx.compression) };
+        let brief = if tool == Tool::Cursor { self.brief(&ops, ctx)? } else { None };
+        let ops = batch::encode_brief(&ops, &bare, brief.as_ref(), ctx.compression);
+        let batch = Batch { number: self.last_batch, tool, through, ops };
         let bytes = Frame::Batch(batch).to_bytes();
         let in_flight = InFlight {
             hash: *blake3::hash(&bytes).as_bytes(),
@@ -252,6 +253,11 @@ impl Session {
             self.stats.ops_out[in_flight.tool as usize] += in_flight.ops;
         }
         for (conversation, refusal) in ack.refused {
+            if refusal == Refusal::Unnamed {
+                // It lacks what it was thought to hold, and takes no cursor until a search has found what.
+                self.names.refused = true;
+                continue;
+            }
             // The peer's cursor lies behind what it refused when it did not have the conversation yet. By now it may have
             // it, and lack only the join from back then: all of it once more, and only then its word counts.
             if refusal == Refusal::NotHere && in_flight.tool == Tool::Cursor {
@@ -265,6 +271,7 @@ impl Session {
             }
         }
         if let Some(position) = in_flight.through.filter(|_| !self.owes) {
+            self.names.through = self.names.through.max(position);
             self.out.push_back(Output::Acked { position });
         }
         Ok(())
@@ -272,6 +279,7 @@ impl Session {
 
     pub(super) fn block(&mut self, conversation: ConversationId, refusal: Refusal, by_peer: bool) {
         self.searches.remove(&conversation);
+        self.names.whole(conversation);
         if self.blocked.insert(conversation, refusal).is_none() {
             self.out.push_back(Output::Refused { conversation, refusal, by_peer });
         }

@@ -13,6 +13,7 @@ mod history;
 mod hostile;
 mod liars;
 mod memory;
+mod names;
 mod pinned;
 mod registers;
 mod states;

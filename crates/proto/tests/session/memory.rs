@@ -7,10 +7,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use tombolo_model::digest::{Chain, Held};
-use tombolo_model::{ConversationId, DeviceId, LogId, Op, OpId, Proof};
+use tombolo_model::{ConversationId, DeviceId, Header, LogId, Op, OpId, Proof};
+use tombolo_proto::batch::Named;
 use tombolo_proto::reconcile::estimator::Estimator;
 use tombolo_proto::reconcile::sketch::Sketch;
-use tombolo_proto::source::{Arrivals, Cursor, Height, RegisterPage, Run, Source, Summary};
+use tombolo_proto::source::{Arrivals, Cursor, Height, Known, RegisterPage, Run, Source, Summary};
 
 /// Seqs and ids, log by log.
 type Logs = BTreeMap<(DeviceId, LogId), BTreeSet<(u64, OpId)>>;
@@ -30,6 +31,10 @@ pub(crate) struct Memory {
     pub(crate) hidden: BTreeSet<ConversationId>,
     /// Ops whose bodies are gone for good here.
     pub(crate) gone: BTreeSet<OpId>,
+    /// Ops that it says it does not know by the beginning of their ids, though it holds them.
+    pub(crate) nameless: BTreeSet<OpId>,
+    /// How many names were found here.
+    pub(crate) named: std::cell::Cell<usize>,
     proofs: RefCell<BTreeMap<ConversationId, Summary>>,
     pub(crate) registers: Kept,
 }
@@ -254,6 +259,20 @@ impl Source for Memory {
         let mut ops: Vec<Op> = self.of(conversation).filter(|op| prefixes.contains(&op.id.prefix())).cloned().collect();
         ops.sort_by_key(|op| (op.header.hlc, op.id));
         Ok(ops)
+    }
+
+    fn known(&self, peer: &DeviceId, of: &ConversationId, prefix: u64) -> Result<Option<Known>, Infallible> {
+        let found: Vec<&Op> = self.of(of).filter(|op| op.id.prefix() == prefix).collect();
+        let [op] = found[..] else { return Ok(None) };
+        if self.nameless.contains(&op.id) {
+            return Ok(None);
+        }
+        self.named.set(self.named.get() + 1);
+        let place = self.places[&op.id];
+        let Header { author, log, seq, hlc, .. } = op.header;
+        let named = Named { id: op.id, author, log, seq, hlc };
+        let brought = self.order[place].1.as_ref() == Some(peer);
+        Ok(Some(Known { named, arrival: place as u64 + 1, brought }))
     }
 
     fn lacking(&self, conversation: &ConversationId, limit: usize) -> Result<Vec<u64>, Infallible> {

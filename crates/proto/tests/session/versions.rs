@@ -6,7 +6,9 @@ use tombolo_proto::{Blame, Fault};
 
 #[test]
 fn neighbours_in_version_talk() {
-    for versions in [[(2, 1), (1, 1)], [(1, 1), (2, 1)], [(2, 1), (2, 1)], [(9, 1), (1, 1)]] {
+    for versions in
+        [[(2, 1), (1, 1)], [(1, 1), (2, 1)], [(2, 1), (2, 1)], [(3, 1), (2, 1)], [(2, 1), (3, 1)], [(3, 1), (1, 1)]]
+    {
         let ops = conversation(1, 3, 100);
         let mut world = parted(&ops, 1, |op, _, random| op.header.is_genesis() || random.below(3) > 0);
         world.versions = versions;

@@ -5,8 +5,9 @@ use crate::history::{Fake, Key, Zstd};
 use crate::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_model::crypto::{DOMAIN_OP, Verifier as _};
-use tombolo_model::{ConversationId, DeviceId, LogId, Op, Sound};
+use tombolo_model::{ConversationId, DeviceId, LogId, Op, OpId, Sound};
 use tombolo_proto::session::{Config, Context, Now, Tools, VERSION, VERSION_MIN};
+use tombolo_proto::source::Cursor;
 use tombolo_proto::{Fault, Input, Output, Refusal, Session};
 
 /// One end.
@@ -69,7 +70,13 @@ pub(crate) struct World {
     pub(crate) connections: u8,
     /// While ops come from outside, an honest claim may be older than what the sets are now.
     pub(crate) check_claims: bool,
+    /// Disks that write only while nothing is on the wire.
+    pub(crate) slow: bool,
+    writing: VecDeque<(usize, Arrived)>,
 }
+
+/// Number, ops, those to be stored without bodies, and the place that goes with them.
+type Arrived = (u64, Vec<Op>, BTreeSet<OpId>, Option<Cursor>);
 
 impl World {
     pub(crate) fn new(one: Memory, two: Memory) -> Self {
@@ -83,12 +90,15 @@ impl World {
             window_bytes: tombolo_proto::limit::WINDOW_BYTES,
             connections: 0,
             check_claims: true,
+            slow: false,
+            writing: VecDeque::new(),
         }
     }
 
     /// A new connection, with new sessions; what was on the wire is lost.
     pub(crate) fn connect(&mut self) {
         self.wire.clear();
+        self.writing.clear();
         self.connections += 1;
         for index in 0..2 {
             let nonce = [self.connections * 2 + index as u8; 32];
@@ -130,29 +140,37 @@ impl World {
                 other => self.take(index, other),
             }
         }
-        for (number, ops, bare, through) in persisted {
-            let peer = self.sides[1 - index].key.0;
-            let side = &mut self.sides[index];
-            check_vouched(&ops);
-            let mut stored = 0;
-            let mut refused = BTreeMap::new();
-            for op in ops.iter().filter(|op| op.body.is_some() || bare.contains(&op.id)) {
-                match side.refuses.get(&op.conversation()) {
-                    Some(refusal) => {
-                        refused.insert(op.conversation(), *refusal);
-                    }
-                    None => stored += u64::from(side.memory.take(op, Some(peer))),
-                }
+        for arrived in persisted {
+            if self.slow {
+                self.writing.push_back((index, arrived));
+            } else {
+                self.persist(index, arrived);
             }
-            if let Some(cursor) = through {
-                side.memory.cursors.insert(peer, cursor);
-            }
-            let refused = refused.into_iter().collect();
-            self.input(index, Input::Persisted { number, stored, refused });
         }
         for _ in 0..registers_stored {
             self.input(index, Input::RegistersStored);
         }
+    }
+
+    fn persist(&mut self, index: usize, (number, ops, bare, through): Arrived) {
+        let peer = self.sides[1 - index].key.0;
+        let side = &mut self.sides[index];
+        check_vouched(&ops);
+        let mut stored = 0;
+        let mut refused = BTreeMap::new();
+        for op in ops.iter().filter(|op| op.body.is_some() || bare.contains(&op.id)) {
+            match side.refuses.get(&op.conversation()) {
+                Some(refusal) => {
+                    refused.insert(op.conversation(), *refusal);
+                }
+                None => stored += u64::from(side.memory.take(op, Some(peer))),
+            }
+        }
+        if let Some(cursor) = through {
+            side.memory.cursors.insert(peer, cursor);
+        }
+        let refused = refused.into_iter().collect();
+        self.input(index, Input::Persisted { number, stored, refused });
     }
 
     fn send(&mut self, index: usize, frame: Vec<u8>) {
@@ -200,7 +218,11 @@ impl World {
 
     /// Delivers one frame; `false` when there is none.
     pub(crate) fn step(&mut self) -> bool {
-        let Some((to, frame)) = self.wire.pop_front() else { return false };
+        let Some((to, frame)) = self.wire.pop_front() else {
+            let Some((index, arrived)) = self.writing.pop_front() else { return false };
+            self.persist(index, arrived);
+            return true;
+        };
         self.delivered += 1;
         if frame[0] == 0x04
             && let Ok(tombolo_proto::Frame::Ack(ack)) = tombolo_proto::Frame::from_bytes(&frame)
@@ -234,6 +256,13 @@ impl World {
         self.connect();
         self.run();
         self.assert_converged();
+    }
+
+    /// Connects and runs; both may be shown different things.
+    pub(crate) fn converge_apart(&mut self) {
+        self.connect();
+        self.run();
+        assert_eq!((&self.sides[0].fault, &self.sides[1].fault), (&None, &None));
     }
 
     pub(crate) fn assert_converged(&self) {

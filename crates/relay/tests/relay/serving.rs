@@ -17,7 +17,7 @@ async fn it_says_how_it_is() {
     let info: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(status, 200);
     assert_eq!(info["relay"], world.relay.key().to_string());
-    assert_eq!((&info["region"], &info["protocol"]["newest"]), (&"moon".into(), &2.into()));
+    assert_eq!((&info["region"], &info["protocol"]["newest"]), (&"moon".into(), &3.into()));
     assert_eq!(get(address, "/", "").await.0, 426);
     assert_eq!(get(address, "/nothing", "").await.0, 404);
     let (status, text) = get(address, "/metrics", "").await;
