@@ -6,7 +6,7 @@
 
 use crate::append::{Appended, Incoming};
 use crate::cache::{Cache, Conversation, LogRow};
-use crate::{Cursor, Fold, LogError, Lost, Reader};
+use crate::{Cursor, Fold, LogError, Lost, Reader, scrub};
 use core::borrow::Borrow;
 use core::fmt;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -102,6 +102,9 @@ impl<'a> Batch<'a> {
     /// [`LogError::Poisoned`].
     pub fn commit(mut self) -> Result<(), LogError> {
         self.guard(|batch| batch.cache.flush(batch.conn))?;
+        if self.wipes {
+            self.guard(|batch| scrub::begin(batch.conn))?;
+        }
         self.insert = None;
         let tx = self.tx.take().ok_or(LogError::Abandoned)?;
         if let Err(error) = tx.commit() {

@@ -39,6 +39,7 @@ mod repair;
 mod roster;
 mod row;
 mod schema;
+mod scrub;
 mod through;
 mod tree;
 mod voucher;

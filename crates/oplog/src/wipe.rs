@@ -6,15 +6,16 @@
 //! bodies go (`gone.rs`).
 
 use crate::open::BUSY_TIMEOUT;
-use crate::{Log, LogError};
+use crate::{Log, LogError, scrub};
 use std::time::Duration;
 
 /// **Bytes** of a file up to which it is packed in memory; beyond, through a temporary file.
 const PACKED_IN_MEMORY_MAX: u64 = 64 << 20;
 
 impl Log {
-    /// Moves the WAL into the file and cuts it to nothing, if anything was let go of since. Returns whether nothing of it
-    /// is left: `false` while another connection reads what was there before; to be tried again. It never waits.
+    /// Clears the gaps of the next pages ([`scrub`](crate::scrub)), moves the WAL into the file and cuts it to nothing, if
+    /// anything was let go of since. Returns whether nothing of it is left: `false` while pages of a long file are still to
+    /// be seen, or another connection reads what was there before; to be called again. It never waits.
     ///
     /// # Errors
     /// [`LogError`] of the disk: what was committed stays so, and the log must be opened again.
@@ -24,10 +25,14 @@ impl Log {
         }
         let conn = self.db()?;
         conn.busy_timeout(Duration::ZERO)?;
+        let scrubbed = match self.scrub() {
+            Err(LogError::Busy) => Ok(false),
+            other => other,
+        };
         let cut = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         conn.busy_timeout(BUSY_TIMEOUT)?;
-        let done = match cut.map_err(LogError::from) {
-            Ok(busy) => busy == 0,
+        let done = match scrubbed.and_then(|done| Ok((done, cut?))) {
+            Ok((done, busy)) => done && busy == 0,
             Err(LogError::Busy) => false,
             Err(error) => {
                 if matches!(error, LogError::Io(_)) {
@@ -63,6 +68,7 @@ impl Log {
             conn.execute_batch("PRAGMA temp_store = MEMORY")?;
         }
         packed?;
+        scrub::end(conn)?;
         let after = bytes()?;
         self.set_unwiped(true);
         self.wipe()?;

@@ -3,7 +3,7 @@
 use crate::world::{NOW_MS, Remember, Script, Store, certificate, device};
 use std::collections::BTreeSet;
 use tombolo_model::{Control, Op, OpId, Sound};
-use tombolo_oplog::{Gone, Incoming, NoFold, Pruned};
+use tombolo_oplog::{Gone, Incoming, Log, NoFold, Open, Pruned};
 
 /// Devices 2, 3 and 4 joined, each of an account of its own; device 1 of account 1 founded it.
 fn group() -> Script {
@@ -369,4 +369,33 @@ fn opening_wipes_what_a_crash_left() {
     assert_eq!(readable(&store, &[secret]), 0);
     assert_eq!(body(&store, &script, &id), None);
     assert_eq!(device(2).0[0], 2);
+}
+
+#[test]
+fn a_long_file_is_scrubbed_some_pages_at_a_time_and_across_a_restart() {
+    let mut script = group();
+    let mut ids = Vec::new();
+    for at in 0..800_usize {
+        let draft = script.draft(2, 2, &[], &vec![at as u8; 60_000]);
+        ids.push(script.push(draft, None).op.id);
+    }
+    let mut store = Store::new();
+    for chunk in script.written.chunks(50) {
+        store.take(chunk);
+    }
+    let pages = std::fs::metadata(store.log.path()).unwrap().len() / 4_096;
+    assert!(pages > 8_192, "{pages} pages: else this test proves nothing");
+    let eraser = script.erase(2, &ids[..1]);
+    assert_eq!(store.take(&[eraser]).gone.len(), 1);
+    assert!(!store.log.wipe().unwrap(), "there is more to look at");
+    let path = store.log.path().to_owned();
+    drop(store.log);
+    // Opening goes on where it was, and does no more than one step either.
+    let log = Log::open(Open::new(&path, 3)).unwrap();
+    assert!(log.is_unwiped());
+    assert!(log.wipe().unwrap());
+    assert!(!log.is_unwiped());
+    drop(log);
+    let log = Log::open(Open::new(&path, 3)).unwrap();
+    assert!(!log.is_unwiped(), "nothing is left to do");
 }
