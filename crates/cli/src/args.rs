@@ -207,6 +207,12 @@ pub(crate) enum Command {
         #[arg(value_name = "C")]
         conversation: Option<String>,
     },
+    /// Open the interface in a browser tab, on this machine alone
+    Web {
+        /// Where it is served; 0 picks a free port
+        #[arg(long, value_name = "PORT", default_value_t = 0)]
+        port: u16,
+    },
     /// Accept other devices directly, without a relay
     Listen {
         /// Where; port 0 picks a free one

@@ -11,6 +11,7 @@ mod reading;
 mod search;
 mod storage;
 mod talk;
+mod web;
 
 use crate::args::{Cli, Command, Global, KeyStore};
 use crate::door::{self, ConversationId, Door, Event, SyncOptions};
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
         Command::Init { name, relay } => return init(&global, name, relay, out).await,
+        Command::Web { port } => return web::run(&global, port, out).await,
         Command::Restore { file, key_file } => return backup::restore(&global, file, key_file.as_deref(), out).await,
         _ => {}
     }
@@ -51,7 +53,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
 pub(crate) async fn with(door: &Door, command: Command, out: &Out) -> Result<(), Failure> {
     match command {
         // They need no open profile: see `run`.
-        Command::Init { .. } | Command::Restore { .. } => Ok(()),
+        Command::Init { .. } | Command::Restore { .. } | Command::Web { .. } => Ok(()),
         Command::Backup { file } => backup::make(door, &file, out).await,
         Command::Invite { conversation, uses, expires } => {
             let expires_ms = expires.map_or(0, |span| span.ms);

@@ -31,6 +31,11 @@ pub(crate) struct Door {
     client: Client,
 }
 
+/// How the profile is opened.
+pub(crate) fn settings(global: &Global) -> Result<Config, Failure> {
+    Ok(config(home(global)?, chosen(global)?))
+}
+
 fn config(home: PathBuf, key_store: Option<KeyStore>) -> Config {
     let key_store = key_store.map(|kind| match kind {
         KeyStore::Keyring => KeyStoreKind::Keyring,
@@ -126,6 +131,11 @@ impl Door {
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
         let config = config(home(global)?, chosen(global)?);
         Ok(Self { client: blocking(move || Client::open(&config)).await? })
+    }
+
+    /// A profile that is open already.
+    pub(crate) fn of(client: Client) -> Self {
+        Self { client }
     }
 
     /// The client, for commands that only pass on.

@@ -54,7 +54,7 @@ fn passes(command: &Command) -> bool {
         Command::Talk(_) | Command::Reading(_) | Command::Storage(_) => true,
         Command::Init { .. } | Command::Import(_) | Command::Doctor { .. } => false,
         Command::Backup { .. } | Command::Restore { .. } => false,
-        Command::Watch { .. } | Command::Listen { .. } => false,
+        Command::Watch { .. } | Command::Listen { .. } | Command::Web { .. } => false,
     }
 }
 

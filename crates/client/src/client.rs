@@ -251,6 +251,12 @@ impl Client {
         self.actor.call(move |node, _| node.messages(&conversation, limit, before.as_deref(), true)).await?
     }
 
+    /// A number that changes whenever anything here may have: whoever shows something looks again then.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.actor.changes()
+    }
+
     /// The newest `limit` messages of a conversation as items, and keyed diffs from then on. `offset_s` says how many
     /// **seconds** local time is ahead of UTC.
     ///

@@ -8,9 +8,9 @@ use crate::actor::Actor;
 use crate::node::Node;
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
-use tombolo_model::ConversationId;
+use tombolo_model::{ConversationId, OpId};
 use tombolo_store::timeline::{Diff, Gap, Item, Window, build, diff};
-use tombolo_store::{Look, Place};
+use tombolo_store::{Look, Place, Section};
 
 /// Diffs that a screen may lag behind before the next ones are joined into one.
 const PENDING: usize = 16;
@@ -70,6 +70,19 @@ impl Node {
         let Some(before) = first else { return Ok(Vec::new()) };
         let gap = Gap { after: before, before, missing: missing.len() as u64, authors: authors.into_iter().collect() };
         Ok(vec![gap])
+    }
+
+    /// The first of the newest `limit` messages that somebody else wrote and this person has not seen.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn first_unread(&self, conversation: &ConversationId, limit: usize) -> Result<Option<OpId>, Error> {
+        let Some(seen) = self.seen(conversation)? else { return Ok(None) };
+        let messages = tombolo_store::page(self.log(), conversation, None, limit)?;
+        let new = |message: &&tombolo_store::Message| {
+            message.place > seen && message.place.section == Section::Native && message.author != self.device()
+        };
+        Ok(messages.iter().find(new).map(|message| message.id()))
     }
 
     /// How far this person has seen.

@@ -27,7 +27,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Never store, never seal: a relay holds no keys and never reads a body.
     ("tombolo-relay", &["tombolo-replica", "tombolo-identity", "tombolo-proto", "tombolo-oplog", "tombolo-model"]),
-    ("tombolo-cli", &["tombolo-client"]),
+    ("tombolo-app", &["tombolo-client"]),
+    ("tombolo-web", &["tombolo-app"]),
+    ("tombolo-cli", &["tombolo-app", "tombolo-client", "tombolo-web"]),
     ("xtask", &[]),
 ];
 

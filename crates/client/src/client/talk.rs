@@ -6,6 +6,7 @@ use crate::api::{ConflictRow, Message, OutboxRow, Post, Sent, TextRow, VersionRo
 use crate::{Error, Node};
 use tombolo_model::content::{Slot, Value};
 use tombolo_model::{AccountId, ConversationId, OpId};
+use tombolo_store::timeline::Gap;
 
 /// Calls that only pass on: name, arguments, answer; `&` = reads, `&mut` = writes and gets the time.
 macro_rules! pass_on {
@@ -31,6 +32,14 @@ pass_on! {
     message(conversation: ConversationId, id: OpId) -> Message = |node, _now| node.message(&conversation, &id);
     /// How many messages were let go of on this device, and before when (**milliseconds** since 1970).
     pruned(conversation: ConversationId) -> (u64, u64) = |node, _now| node.pruned(&conversation);
+    /// What is known to be missing.
+    gaps(conversation: ConversationId) -> Vec<Gap> = |node, _now| node.gaps(&conversation);
+    /// The first of the newest `limit` messages that this person has not seen.
+    first_unread(conversation: ConversationId, limit: usize) -> Option<OpId> =
+        |node, _now| node.first_unread(&conversation, limit);
+    /// The oldest messages after a cursor, or from the beginning. They do not count as seen.
+    messages_after(conversation: ConversationId, limit: usize, after: Option<String>) -> Vec<Message> =
+        |node, _now| node.messages_after(&conversation, limit, after.as_deref());
     /// A message with up to so many before and behind it.
     around(conversation: ConversationId, id: OpId, count: usize) -> Vec<Message> =
         |node, _now| node.around(&conversation, &id, count);
