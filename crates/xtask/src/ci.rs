@@ -10,7 +10,7 @@ use crate::counts::Counts;
 use crate::place::{self, Place};
 use crate::stage::{Kind, Passed, Stage, StageResult, Stages, Stop};
 use crate::term::Paint;
-use crate::{arrows, demo, deny, purity, setup, suite, tidy};
+use crate::{arrows, demo, deny, purity, setup, suite, tidy, ui};
 
 const fn minutes(n: u64) -> Duration {
     Duration::from_secs(n * 60)
@@ -50,8 +50,8 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
         println!("--quick: the long proofs are left out, each is named at the end");
     }
 
-    // fmt, tidy, arrows, purity, deny, clippy, build, tests, doctests; the proofs; the demo.
-    let total = 9 + PROOFS.len() + 1;
+    // fmt, tidy, arrows, purity, deny, ui, clippy, build, tests, doctests; the proofs; the browser, the demo.
+    let total = 10 + PROOFS.len() + 2;
     let mut stages = Stages::new(paint, total, place.target.join("xtask-logs"));
     stages.run("fmt", |stage| {
         let mut cargo = place.cargo();
@@ -62,6 +62,8 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
     stages.run("arrows", |_| arrows_stage(place));
     stages.run("purity", |_| purity_stage(place));
     stages.run("deny", |stage| deny_stage(place, stage, quick));
+    // Before everything that is compiled: the interface goes into the program.
+    let interface = stages.run("ui", |stage| ui_stage(place, stage));
     stages.run("clippy", |stage| {
         let mut cargo = place.cargo();
         cargo.args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
@@ -97,6 +99,12 @@ pub(crate) fn test(place: &Place, paint: Paint, quick: bool) -> Result<bool, Str
             stage.child(command, Kind::Suite, SUITE_LIMIT)
         });
     }
+    stages.run("browser", |stage| {
+        if quick {
+            return Err(Stop::LeftOut("--quick; run `cargo xtask test` for it".to_owned()));
+        }
+        if built && interface { browser_stage(place, paint, stage) } else { not_built() }
+    });
     stages.run("demo", |_| if built { demo_stage(place) } else { not_built() });
     Ok(stages.finish())
 }
@@ -137,6 +145,20 @@ pub(crate) fn purity_stage(place: &Place) -> StageResult {
         Ok(crates) => Ok(Passed { note: format!("{crates} crates cannot name std"), ..Passed::default() }),
         Err(wrong) => Err(found("findings", &wrong)),
     }
+}
+
+/// The interface: types, style, units, size, and the build that goes into the program.
+fn ui_stage(place: &Place, stage: &mut Stage) -> StageResult {
+    ui::install(place).map_err(Stop::failed)?;
+    stage.child(ui::npm(place, &["run", "--silent", "verify"]), Kind::Suite, CHECK_LIMIT)
+}
+
+/// The interface in a real browser: every story, and the journeys against real programs.
+fn browser_stage(place: &Place, paint: Paint, stage: &mut Stage) -> StageResult {
+    setup::ensure_browser(paint).map_err(Stop::failed)?;
+    let mut command = ui::npm(place, &["run", "--silent", "browser"]);
+    command.env("TOMBOLO_PROGRAMS", place.target.join("debug"));
+    stage.child(command, Kind::Suite, SUITE_LIMIT)
 }
 
 /// Licences, bans and sources as a stage.

@@ -18,6 +18,7 @@ mod stage;
 mod suite;
 mod term;
 mod tidy;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ cargo xtask COMMAND
 
   run [--release]        set up what is missing, build, show the main job (a relay, two people, offline and back)
   demo [--release]       the same: needs only Rust
+  web [OPTION...]        build the interface and the program, serve it in a browser tab (`tombolo OPTION... web`)
+  ui                     build the interface alone, into ui/dist
   setup                  install what a build needs (Debian, Ubuntu), or say what to install
   test [--quick]         everything that CI runs; --quick leaves out the long proofs
   ci                     the same as test
@@ -95,6 +98,14 @@ fn command(args: &[String]) -> Result<(), Failure> {
             setup::ensure(paint)?;
             println!("all is there");
             Ok(())
+        }
+        "ui" => {
+            only(rest, &[])?;
+            Ok(ui::build(&Place::find()?)?)
+        }
+        "web" => {
+            setup::ensure(paint)?;
+            Ok(ui::web(&Place::find()?, rest)?)
         }
         // Until there is an app, the main job is the demonstration.
         "run" | "demo" => {

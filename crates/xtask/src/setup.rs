@@ -63,6 +63,25 @@ pub(crate) fn ensure(paint: Paint) -> Result<(), String> {
     if still.is_empty() { Ok(()) } else { Err(format!("still missing after the installation: {}", still.join(", "))) }
 }
 
+/// Makes sure that there is a browser for the interface's tests, on Debian and Ubuntu.
+///
+/// # Errors
+/// What to install, if it cannot be installed from here.
+pub(crate) fn ensure_browser(paint: Paint) -> Result<(), String> {
+    if in_path("chromium") {
+        return Ok(());
+    }
+    let packages = ["chromium", "fonts-noto-core", "fonts-noto-color-emoji"];
+    if !Path::new("/etc/debian_version").exists() || !in_path("apt-get") {
+        return Err("the interface is tested in Chromium: install it and start again".to_owned());
+    }
+    let rights = rights().ok_or_else(|| format!("as root: apt-get install {}", packages.join(" ")))?;
+    apt(paint, rights, &["update"])?;
+    let mut install = vec!["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+    install.extend(packages);
+    apt(paint, rights, &install)
+}
+
 /// Makes sure that cargo has its formatter and its linter.
 ///
 /// # Errors
