@@ -9,9 +9,7 @@ export type Inline =
   | { kind: "link"; href: string; text: string };
 
 export type Block =
-  | { kind: "paragraph"; inline: Inline[] }
-  | { kind: "quote"; inline: Inline[] }
-  | { kind: "code"; text: string };
+  { kind: "paragraph"; inline: Inline[] } | { kind: "quote"; inline: Inline[] } | { kind: "code"; text: string };
 
 /** Characters after which a message is folded. */
 export const FOLD = 4_000;
@@ -19,7 +17,8 @@ export const FOLD = 4_000;
 const PROTOCOLS = new Set(["http:", "https:", "mailto:", "tombolo:"]);
 
 // Spaces, quotes and brackets end an address, and so does whatever turns or hides a part of it.
-const ADDRESS = "(?:https?:\\/\\/|mailto:|tombolo:)[^\\s<>\"`\\u0000-\\u001f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]+";
+const ADDRESS =
+  '(?:https?:\\/\\/|mailto:|tombolo:)[^\\s<>"`\\u0000-\\u001f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]+';
 
 const TOKEN = new RegExp(
   [
@@ -101,7 +100,8 @@ export function blocks(text: string): Block[] {
   let kind: "paragraph" | "quote" = "paragraph";
   let lines: string[] = [];
   const flush = () => {
-    if (lines.some((line) => line.trim() !== "")) out.push({ kind, inline: inline(lines.join("\n").replace(/^\n+/, "").trimEnd()) });
+    if (lines.some((line) => line.trim() !== ""))
+      out.push({ kind, inline: inline(lines.join("\n").replace(/^\n+/, "").trimEnd()) });
     lines = [];
   };
   const all = text.split("\n");
@@ -135,7 +135,8 @@ export function folded(text: string): string {
 }
 
 // Signs that turn the direction, hide or break a line. Joiners stay: emoji and many scripts need them.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const HIDDEN =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
 /** A name with everything that could disguise it made visible. */
 export function visible(name: string): string {

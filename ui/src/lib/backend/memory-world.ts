@@ -111,14 +111,22 @@ const conflict: Conflict = {
 function harbour(): Place {
   const boats = message("Ana", "The boats are in.", 2 * HOUR);
   const first = message("Bo", "I left the **spare key** at the office.", 40 * MINUTE);
-  const plan = message("Ana", "Plan for the evening: https://example.org/tides", 26 * HOUR, { pinned: true, replies: 2 });
+  const plan = message("Ana", "Plan for the evening: https://example.org/tides", 26 * HOUR, {
+    pinned: true,
+    replies: 2,
+  });
   const messages = [
     message("Carol", "Good morning. Low tide is at _six_ today.", 27 * HOUR),
     plan,
     message(ME, "Thanks, I will read it.", 26 * HOUR - MINUTE, { state: "read", count: 2, read: 2 }),
-    message("Carol", "> Low tide is at six\n\nIt moved to `18:20`:\n```\n17:40  pier closes\n18:20  low tide\n```", 25 * HOUR, {
-      edits: 1,
-    }),
+    message(
+      "Carol",
+      "> Low tide is at six\n\nIt moved to `18:20`:\n```\n17:40  pier closes\n18:20  low tide\n```",
+      25 * HOUR,
+      {
+        edits: 1,
+      },
+    ),
     boats,
     message("Ana", "All four of them, and the small one as well.", 2 * HOUR - MINUTE, {
       reactions: [
@@ -132,7 +140,10 @@ function harbour(): Place {
       others: 3,
       delivered: 2,
     }),
-    message("Bo", "I wrote this while I was out of reach.", 105 * MINUTE, { late: true, came_ms: NOON - 105 * MINUTE + 3 * HOUR }),
+    message("Bo", "I wrote this while I was out of reach.", 105 * MINUTE, {
+      late: true,
+      came_ms: NOON - 105 * MINUTE + 3 * HOUR,
+    }),
     message("Carol", "", 100 * MINUTE, { deleted: "Carol" }),
     message(ME, "Ropes, lamps and the second anchor. Two of us wrote that at once.", 95 * MINUTE, {
       merged: true,
@@ -192,7 +203,11 @@ export function world(): Place[] {
     place(
       conversation("crew", "Summer regatta", { muted: true }),
       Array.from({ length: 240 }, (_, at) =>
-        message(["Ana", "Bo", "Carol", ME][at % 7 > 3 ? 1 : at % 4] ?? "Ana", `Entry ${at + 1} of the log.`, (300 - at) * 9 * MINUTE),
+        message(
+          ["Ana", "Bo", "Carol", ME][at % 7 > 3 ? 1 : at % 4] ?? "Ana",
+          `Entry ${at + 1} of the log.`,
+          (300 - at) * 9 * MINUTE,
+        ),
       ),
       { details: details(people("Ana", "Bo", "Carol", ME)), draft: "What about Saturday" },
     ),
@@ -200,9 +215,13 @@ export function world(): Place[] {
       message(ME, "Buy rope: *12 m*, the blue one.", 30 * HOUR, { others: 0, state: "held", count: 2 }),
     ]),
     place(conversation("guest", "", { member: false }), []),
-    place(conversation("old", "Winter storage", { archived: true }), [message("Carol", "All boats are out of the water.", 4000 * HOUR)], {
-      details: details(people("Carol", ME)),
-    }),
+    place(
+      conversation("old", "Winter storage", { archived: true }),
+      [message("Carol", "All boats are out of the water.", 4000 * HOUR)],
+      {
+        details: details(people("Carol", ME)),
+      },
+    ),
   ];
 }
 

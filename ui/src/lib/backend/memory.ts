@@ -72,7 +72,11 @@ export class MemoryBackend implements Backend {
   place(id: string): Place {
     const found = this.places.get(id);
     if (found === undefined) {
-      throw new Refused({ code: "unknown", message: "This conversation is not on this device.", hint: "Join it with a link." });
+      throw new Refused({
+        code: "unknown",
+        message: "This conversation is not on this device.",
+        hint: "Join it with a link.",
+      });
     }
     return found;
   }
@@ -204,8 +208,19 @@ export class MemoryBackend implements Backend {
       for (const message of messages) {
         const at = message.text.toLowerCase().indexOf(text.toLowerCase());
         if (at === -1 || hits.length >= 50) continue;
-        const parts = [message.text.slice(Math.max(0, at - 20), at), message.text.slice(at, at + text.length), message.text.slice(at + text.length)];
-        hits.push({ conversation: info.id, title: info.title, message: message.id, name: message.name, time_ms: message.time_ms, parts });
+        const parts = [
+          message.text.slice(Math.max(0, at - 20), at),
+          message.text.slice(at, at + text.length),
+          message.text.slice(at + text.length),
+        ];
+        hits.push({
+          conversation: info.id,
+          title: info.title,
+          message: message.id,
+          name: message.name,
+          time_ms: message.time_ms,
+          parts,
+        });
       }
     }
     return hits;
@@ -226,7 +241,11 @@ export class MemoryBackend implements Backend {
   #index(id: string, message: string): number {
     const index = this.place(id).messages.findIndex((one) => one.id === message);
     if (index === -1) {
-      throw new Refused({ code: "unknown", message: "This message is not on this device.", hint: "It may still arrive." });
+      throw new Refused({
+        code: "unknown",
+        message: "This message is not on this device.",
+        hint: "It may still arrive.",
+      });
     }
     return index;
   }
@@ -259,7 +278,10 @@ export class MemoryBackend implements Backend {
   }
 }
 
-function changed(old: Message, call: Extract<Call, { do: "edit" | "delete" | "undo" | "react" | "pin" }>): Partial<Message> {
+function changed(
+  old: Message,
+  call: Extract<Call, { do: "edit" | "delete" | "undo" | "react" | "pin" }>,
+): Partial<Message> {
   switch (call.do) {
     case "edit":
       return { text: call.text, edits: old.edits + 1 };
@@ -271,7 +293,9 @@ function changed(old: Message, call: Extract<Call, { do: "edit" | "delete" | "un
       return { pinned: call.on };
     case "react": {
       const rest = old.reactions.filter((one) => one.emoji !== call.emoji);
-      const names = (old.reactions.find((one) => one.emoji === call.emoji)?.names ?? []).filter((name) => name !== "You");
+      const names = (old.reactions.find((one) => one.emoji === call.emoji)?.names ?? []).filter(
+        (name) => name !== "You",
+      );
       const now = call.on ? [...names, "You"] : names;
       return { reactions: now.length === 0 ? rest : [...rest, { emoji: call.emoji, names: now, own: call.on }] };
     }

@@ -89,8 +89,7 @@ export const de: Words = {
   missing: (count) => n(count, "# Nachricht fehlt", "# Nachrichten fehlen"),
   missingBefore: (time) => `vor ${time}`,
   fetch: "Holen",
-  lateAdded: (count) =>
-    n(count, "# ältere Nachricht kam oben hinzu", "# ältere Nachrichten kamen oben hinzu"),
+  lateAdded: (count) => n(count, "# ältere Nachricht kam oben hinzu", "# ältere Nachrichten kamen oben hinzu"),
   show: "Zeigen",
   dismiss: "Ausblenden",
   arrivedLater: (time) => `kam ${time} später an`,
@@ -119,7 +118,11 @@ export const de: Words = {
 
   markLocal: "Sicher auf diesem Gerät. Niemand sonst hat sie bisher.",
   markHeld: (count) =>
-    n(count, "Sicher auf diesem Gerät. Ein anderes bewahrt sie auf.", "Sicher auf diesem Gerät. # andere bewahren sie auf."),
+    n(
+      count,
+      "Sicher auf diesem Gerät. Ein anderes bewahrt sie auf.",
+      "Sicher auf diesem Gerät. # andere bewahren sie auf.",
+    ),
   markPeople: (some, all) => `${some} von ${all} Personen haben sie.`,
   markDelivered: "Alle haben sie.",
   markRead: (some, all) => (all === 1 ? "Gelesen." : `Alle haben sie. ${some} von ${all} haben sie gelesen.`),

@@ -15,7 +15,8 @@ export const en = {
   catchingUp: "Catching up",
   connectedWith: (names: string) => `Connected with ${names}`,
   offline: "Offline. Everything is safe on this device.",
-  offlineWaiting: (count: number) => n(count, "Offline. # message waits for a connection.", "Offline. # messages wait for a connection."),
+  offlineWaiting: (count: number) =>
+    n(count, "Offline. # message waits for a connection.", "Offline. # messages wait for a connection."),
   waiting: (count: number) => n(count, "# message waits.", "# messages wait."),
   onlyHere: "Only on this device",
   cutOff: "Out of reach",
@@ -79,7 +80,12 @@ export const en = {
   empty: "Nothing has been written here.",
   emptyOwn: "Only you see this. Write down what should not get lost.",
   beginning: "This is the beginning.",
-  pruned: (count: number) => n(count, "# older message is no longer kept on this device.", "# older messages are no longer kept on this device."),
+  pruned: (count: number) =>
+    n(
+      count,
+      "# older message is no longer kept on this device.",
+      "# older messages are no longer kept on this device.",
+    ),
   today: "Today",
   yesterday: "Yesterday",
   newMessages: "New",
@@ -115,7 +121,8 @@ export const en = {
 
   // Marks
   markLocal: "Safe on this device. Nobody else has it yet.",
-  markHeld: (count: number) => n(count, "Safe on this device. # other holds it.", "Safe on this device. # others hold it."),
+  markHeld: (count: number) =>
+    n(count, "Safe on this device. # other holds it.", "Safe on this device. # others hold it."),
   markPeople: (some: number, all: number) => `${some} of ${all} people have it.`,
   markDelivered: "Everybody has it.",
   markRead: (some: number, all: number) => (all === 1 ? "Read." : `Everybody has it. ${some} of ${all} have read it.`),

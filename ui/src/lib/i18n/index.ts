@@ -76,6 +76,11 @@ export function size(bytes: number): string {
     rest /= 1000;
     at += 1;
   }
-  const format = { style: "unit", unit: units[at], unitDisplay: "short", maximumFractionDigits: at > 1 ? 1 : 0 } as const;
+  const format = {
+    style: "unit",
+    unit: units[at],
+    unitDisplay: "short",
+    maximumFractionDigits: at > 1 ? 1 : 0,
+  } as const;
   return new Intl.NumberFormat(locale, format).format(rest);
 }

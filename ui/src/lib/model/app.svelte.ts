@@ -70,7 +70,7 @@ export class App {
   dialog = $state.raw<Dialog | null>(null);
   /** For screen readers: the newest message that arrived. */
   announced = $state("");
-  current = $derived(this.shown === null ? null : this.conversations.find(this.shown.id));
+  current = $derived.by(() => (this.shown === null ? null : this.conversations.find(this.shown.id)));
 
   #ends: (() => void)[];
 

@@ -173,7 +173,9 @@ export class Composer {
 
   #why(reason: unknown): string {
     const detail =
-      reason instanceof Refused ? [reason.problem.message, reason.problem.hint].filter(Boolean).join(" ") : String(reason);
+      reason instanceof Refused
+        ? [reason.problem.message, reason.problem.hint].filter(Boolean).join(" ")
+        : String(reason);
     return `${this.#words.notSent} ${detail}`;
   }
 }

@@ -38,7 +38,12 @@ export class Notices {
       this.#add({ tone: "problem", text: reason.problem.message, hint: reason.problem.hint, action: null });
     } else {
       const detail = reason instanceof Error ? reason.message : String(reason);
-      this.#add({ tone: "problem", text: this.#words.notDone, hint: `${this.#words.nothingLost} ${detail}`, action: null });
+      this.#add({
+        tone: "problem",
+        text: this.#words.notDone,
+        hint: `${this.#words.nothingLost} ${detail}`,
+        action: null,
+      });
     }
   }
 

@@ -71,9 +71,7 @@ export class Timeline {
   async open(): Promise<void> {
     const limit = Math.max(FIRST, Math.min(MOST, this.messages.length));
     if (this.newer && this.messages.length > 0) return this.#around(this.#middle(), MOST / 2);
-    await this.#take(() =>
-      ask(this.#backend, { do: "open", conversation: this.conversation, before: null, limit }),
-    );
+    await this.#take(() => ask(this.#backend, { do: "open", conversation: this.conversation, before: null, limit }));
   }
 
   /** Shows a message in the middle, wherever it is. */
@@ -160,9 +158,7 @@ export class Timeline {
     this.messages = messages;
     if (this.late.length > 0) {
       const places = new Map(messages.map((message, index) => [message.id, index]));
-      this.late = this.late
-        .filter((id) => places.has(id))
-        .sort((a, b) => (places.get(a) ?? 0) - (places.get(b) ?? 0));
+      this.late = this.late.filter((id) => places.has(id)).sort((a, b) => (places.get(a) ?? 0) - (places.get(b) ?? 0));
     }
   }
 
