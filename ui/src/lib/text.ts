@@ -105,13 +105,14 @@ export function blocks(text: string): Block[] {
     lines = [];
   };
   const all = text.split("\n");
-  // Without this, every fence that is never closed would be searched to the end.
+  // A fence before the last one is closed for certain, and no search for its end runs in vain.
   const lastFence = all.findLastIndex((line) => line.startsWith("```"));
   for (let at = 0; at < all.length; at += 1) {
     const line = all[at] ?? "";
     if (line.startsWith("```") && at < lastFence) {
       flush();
-      const end = all.findIndex((other, index) => index > at && other.startsWith("```"));
+      let end = at + 1;
+      while (!all[end]?.startsWith("```")) end += 1;
       out.push({ kind: "code", text: all.slice(at + 1, end).join("\n") });
       at = end;
       continue;
