@@ -171,7 +171,7 @@ export const de: Words = {
   notes: "Notizen",
   pins: "Angeheftete Nachrichten",
   conflicts: "Von zweien zugleich geändert",
-  conflictCounts: (name) => `${name} gilt:`,
+  conflictCounts: (name) => `Es gilt, was ${name} schrieb:`,
   conflictLost: (name) => `${name} schrieb:`,
   conflictOpen: "Noch hat niemand entschieden.",
   goToMessage: "Zur Nachricht",

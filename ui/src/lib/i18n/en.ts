@@ -174,7 +174,7 @@ export const en = {
   notes: "Notes",
   pins: "Pinned messages",
   conflicts: "Changed by two at once",
-  conflictCounts: (name: string) => `${name} counts:`,
+  conflictCounts: (name: string) => `What ${name} wrote counts:`,
   conflictLost: (name: string) => `${name} wrote:`,
   conflictOpen: "Nobody has decided yet.",
   goToMessage: "Go to the message",
