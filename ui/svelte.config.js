@@ -1,0 +1,2 @@
+// Options of the Svelte compiler: runes everywhere.
+export default { compilerOptions: { runes: true } };
