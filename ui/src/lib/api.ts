@@ -1,211 +1,866 @@
-// What an interface asks and is told, in the shape that ts-rs gives to crates/app/src/api.rs. Not here: any behaviour.
+// What the interface asks and is told. Generated from crates/app/src/api.rs, where every field is explained; written by
+// `TOMBOLO_WRITE_TYPES=1 cargo test -p tombolo-app`.
 
-/** Something that an interface wants done or wants to know. The answer is named behind each. */
-export type Call =
-  | { do: "start" }
-  | { do: "init"; name: string; relay: string }
-  | { do: "conversations" }
-  | { do: "create"; title: string }
-  | { do: "accept"; link: string }
-  | { do: "invite"; conversation: string; uses: number }
-  | { do: "open"; conversation: string; before: string | null; limit: number }
-  | { do: "around"; conversation: string; message: string; count: number }
-  | { do: "close" }
-  | { do: "send"; conversation: string; text: string; answers: string | null; mentions: Array<string> }
-  | { do: "edit"; conversation: string; message: string; text: string }
-  | { do: "delete"; conversation: string; message: string; for_me: boolean }
-  | { do: "undo"; conversation: string; message: string }
-  | { do: "react"; conversation: string; message: string; emoji: string; on: boolean }
-  | { do: "pin"; conversation: string; message: string; on: boolean }
-  | { do: "read"; conversation: string; up_to: string }
-  | { do: "unread"; conversation: string; from: string }
-  | { do: "typing"; conversation: string }
-  | { do: "draft"; conversation: string }
-  | { do: "write_draft"; conversation: string; text: string }
-  | { do: "search"; text: string; conversation: string | null }
-  | { do: "details"; conversation: string }
-  | { do: "history"; conversation: string; message: string }
-  | { do: "receipts"; conversation: string; message: string }
-  | { do: "thread"; conversation: string; message: string }
-  | { do: "rename"; conversation: string; title: string }
-  | { do: "topic"; conversation: string; text: string }
-  | { do: "keep"; conversation: string; keep: Keep }
-  | { do: "cancel"; conversation: string; message: string }
-  | { do: "reconnect" };
+export type Ask = { 
+/**
+ * Chosen by the interface.
+ */
+ask: number, 
+/**
+ * What.
+ */
+call: Call, };
 
-/** One way in which an account keeps a conversation. */
-export type Keep =
-  { what: "mute"; on: boolean } | { what: "archive"; on: boolean } | { what: "favourite"; on: boolean };
+export type Call = { "do": "start" } | { "do": "init", 
+/**
+ * The name that others see.
+ */
+name: string, 
+/**
+ * A relay's address; empty = none yet.
+ */
+relay: string, } | { "do": "conversations" } | { "do": "create", 
+/**
+ * Its title.
+ */
+title: string, } | { "do": "accept", 
+/**
+ * `tombolo:...`
+ */
+link: string, } | { "do": "invite", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * How many accounts may use it; at least 1.
+ */
+uses: number, } | { "do": "open", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The newest messages before this cursor; none = the newest of all, and what comes.
+ */
+before: string | null, 
+/**
+ * How many messages; at most 600.
+ */
+limit: number, } | { "do": "around", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message in the middle.
+ */
+message: string, 
+/**
+ * How many on either side; at most 300.
+ */
+count: number, } | { "do": "close" } | { "do": "send", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The text.
+ */
+text: string, 
+/**
+ * The message that it answers.
+ */
+answers: string | null, 
+/**
+ * Accounts that it calls upon.
+ */
+mentions: Array<string>, } | { "do": "edit", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, 
+/**
+ * The new text.
+ */
+text: string, } | { "do": "delete", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, 
+/**
+ * Only on one's own devices.
+ */
+for_me: boolean, } | { "do": "undo", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, } | { "do": "react", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, 
+/**
+ * Which sign.
+ */
+emoji: string, 
+/**
+ * Whether it is shown.
+ */
+on: boolean, } | { "do": "pin", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, 
+/**
+ * Whether it is pinned.
+ */
+on: boolean, } | { "do": "read", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * Cursor of the last message that was seen.
+ */
+up_to: string, } | { "do": "unread", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * Cursor of the message.
+ */
+from: string, } | { "do": "typing", 
+/**
+ * The conversation.
+ */
+conversation: string, } | { "do": "draft", 
+/**
+ * The conversation.
+ */
+conversation: string, } | { "do": "write_draft", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * Its text; empty = none.
+ */
+text: string, } | { "do": "search", 
+/**
+ * The words.
+ */
+text: string, 
+/**
+ * Only in this conversation.
+ */
+conversation: string | null, } | { "do": "details", 
+/**
+ * The conversation.
+ */
+conversation: string, } | { "do": "history", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, } | { "do": "receipts", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, } | { "do": "thread", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, } | { "do": "rename", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The title.
+ */
+title: string, } | { "do": "topic", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The text.
+ */
+text: string, } | { "do": "keep", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * What changes.
+ */
+keep: Keep, } | { "do": "cancel", 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The message.
+ */
+message: string, } | { "do": "reconnect" };
 
-/** Who this is. */
-export type Start = { profile: Profile | null; version: string; link: LinkState };
+export type Keep = { "what": "mute", 
+/**
+ * Whether.
+ */
+on: boolean, } | { "what": "archive", 
+/**
+ * Whether.
+ */
+on: boolean, } | { "what": "favourite", 
+/**
+ * Whether.
+ */
+on: boolean, };
 
-/** A profile. */
-export type Profile = { account: string; device: string; home: string };
+export type Tell = { 
+/**
+ * Its number.
+ */
+answer: number, 
+/**
+ * As [`Call`] says.
+ */
+value: unknown, } | { 
+/**
+ * Its number.
+ */
+failed: number, 
+/**
+ * Why.
+ */
+problem: Problem, } | { 
+/**
+ * What.
+ */
+told: Update, };
 
-/** A conversation that is there now. */
-export type Founded = { conversation: string; member: boolean };
+export type Update = { "update": "conversations", 
+/**
+ * All of them.
+ */
+conversations: Array<Conversation>, } | { "update": "window", 
+/**
+ * Which.
+ */
+window: number, 
+/**
+ * In order.
+ */
+steps: Array<Step>, 
+/**
+ * What is known to be missing now.
+ */
+gaps: Array<Gap>, } | { "update": "link", 
+/**
+ * As it is now.
+ */
+link: LinkState, } | { "update": "typing", 
+/**
+ * Which.
+ */
+conversation: string, 
+/**
+ * Names.
+ */
+names: Array<string>, } | { "update": "arrived", 
+/**
+ * Its conversation.
+ */
+conversation: string, 
+/**
+ * The title of that.
+ */
+title: string, 
+/**
+ * The message.
+ */
+message: Message, } | { "update": "notice", 
+/**
+ * Stable code.
+ */
+code: string, 
+/**
+ * In words.
+ */
+words: string, };
 
-/** A link that lets people in. */
-export type Link = { link: string };
+export type Problem = { 
+/**
+ * Stable code.
+ */
+code: string, 
+/**
+ * What happened and whose fault it is.
+ */
+message: string, 
+/**
+ * What to do next; may be empty.
+ */
+hint: string, };
 
-/** What a send returned. */
-export type Sent = { id: string };
+export type Start = { 
+/**
+ * The profile; none = the first start.
+ */
+profile: Profile | null, 
+/**
+ * Version of the program.
+ */
+version: string, 
+/**
+ * How it is connected.
+ */
+link: LinkState, };
 
-/** A text. */
-export type Text = { name: string; text: string };
+export type Profile = { 
+/**
+ * The account.
+ */
+account: string, 
+/**
+ * This device.
+ */
+device: string, 
+/**
+ * The folder that everything is in.
+ */
+home: string, };
 
-/** What sort of conversation. */
+export type LinkState = { 
+/**
+ * With whom.
+ */
+online: Array<string>, 
+/**
+ * Who is out of reach, and why.
+ */
+cut_off: Array<CutOff>, 
+/**
+ * Own messages that nobody else holds yet.
+ */
+waiting: number, 
+/**
+ * The last proof that both sides hold the same.
+ */
+proven: Proven | null, };
+
+export type CutOff = { 
+/**
+ * Who.
+ */
+with: string, 
+/**
+ * Why, in words.
+ */
+reason: string, };
+
+export type Proven = { 
+/**
+ * With whom.
+ */
+with: string, 
+/**
+ * When, **milliseconds** since 1970.
+ */
+at_ms: number, 
+/**
+ * Nothing has come or been written since.
+ */
+current: boolean, };
+
+export type Conversation = { 
+/**
+ * Its id.
+ */
+id: string, 
+/**
+ * Its title; empty when not known yet.
+ */
+title: string, 
+/**
+ * What sort.
+ */
+kind: Kind, 
+/**
+ * Whether its history is here; else joining waits.
+ */
+member: boolean, 
+/**
+ * Messages of others that were not seen.
+ */
+unread: number, 
+/**
+ * Those that call upon this person.
+ */
+mentions: number, 
+/**
+ * The newest message.
+ */
+last: Excerpt | null, 
+/**
+ * No notifications.
+ */
+muted: boolean, 
+/**
+ * Out of the way.
+ */
+archived: boolean, 
+/**
+ * On top.
+ */
+favourite: boolean, 
+/**
+ * Its folder; empty = none.
+ */
+folder: string, 
+/**
+ * Own messages that nobody else holds yet.
+ */
+waiting: number, };
+
 export type Kind = "direct" | "group" | "own";
 
-/** A conversation in the list. */
-export type Conversation = {
-  id: string;
-  title: string;
-  kind: Kind;
-  member: boolean;
-  unread: number;
-  mentions: number;
-  last: Excerpt | null;
-  muted: boolean;
-  archived: boolean;
-  favourite: boolean;
-  folder: string;
-  waiting: number;
-};
+export type Excerpt = { 
+/**
+ * Who wrote it.
+ */
+name: string, 
+/**
+ * Whether this account did.
+ */
+own: boolean, 
+/**
+ * The beginning of its text, one line.
+ */
+text: string, 
+/**
+ * **Milliseconds** since 1970.
+ */
+time_ms: number, };
 
-/** The newest message of a conversation. */
-export type Excerpt = { name: string; own: boolean; text: string; time_ms: number };
+export type Founded = { 
+/**
+ * The conversation.
+ */
+conversation: string, 
+/**
+ * The history has been received; else a member or relay completes it.
+ */
+member: boolean, };
 
-/** Where a message stands. */
+export type Link = { 
+/**
+ * `tombolo:...`: whoever holds it can join and read.
+ */
+link: string, };
+
+export type Window = { 
+/**
+ * Its number, which updates name.
+ */
+window: number, 
+/**
+ * Its conversation.
+ */
+conversation: string, 
+/**
+ * The messages, oldest first.
+ */
+messages: Array<Message>, 
+/**
+ * There are older ones.
+ */
+older: boolean, 
+/**
+ * There are newer ones: what comes is not shown here.
+ */
+newer: boolean, 
+/**
+ * The first message that had not been seen when it was opened.
+ */
+first_unread: string | null, 
+/**
+ * What is known to be missing.
+ */
+gaps: Array<Gap>, 
+/**
+ * How many messages were let go of on this device.
+ */
+pruned: number, };
+
+export type Message = { 
+/**
+ * Its id.
+ */
+id: string, 
+/**
+ * The device that wrote it.
+ */
+author: string, 
+/**
+ * The name of its author.
+ */
+name: string, 
+/**
+ * Whether this account wrote it.
+ */
+own: boolean, 
+/**
+ * Its text.
+ */
+text: string, 
+/**
+ * When it was written, **milliseconds** since 1970.
+ */
+time_ms: number, 
+/**
+ * Where it stands.
+ */
+state: State, 
+/**
+ * A number that belongs to the state.
+ */
+count: number, 
+/**
+ * How many others take part, where that is told.
+ */
+others: number, 
+/**
+ * How many of them have it.
+ */
+delivered: number, 
+/**
+ * How many of them have read it.
+ */
+read: number, 
+/**
+ * It was slotted in before something already seen.
+ */
+late: boolean, 
+/**
+ * Of a late one: when it came, **milliseconds** since 1970; 0 = not known.
+ */
+came_ms: number, 
+/**
+ * To page from.
+ */
+cursor: string, 
+/**
+ * What it answers.
+ */
+answers: Cited | null, 
+/**
+ * What it quotes.
+ */
+quotes: Array<Cited>, 
+/**
+ * It calls upon this account.
+ */
+mentions_me: boolean, 
+/**
+ * Its files.
+ */
+files: Array<File>, 
+/**
+ * Number of edits.
+ */
+edits: number, 
+/**
+ * Its text is merged from versions that did not know of each other.
+ */
+merged: boolean, 
+/**
+ * It was deleted for everyone; by whom.
+ */
+deleted: string | null, 
+/**
+ * It was edited and deleted, each without knowing of the other.
+ */
+conflict: boolean, 
+/**
+ * Reactions.
+ */
+reactions: Array<Reaction>, 
+/**
+ * Number of answers.
+ */
+replies: number, 
+/**
+ * It is pinned.
+ */
+pinned: boolean, 
+/**
+ * Its author is blocked.
+ */
+blocked: boolean, 
+/**
+ * When it disappears, **milliseconds** since 1970; 0 = never.
+ */
+expires_ms: number, };
+
 export type State = "local" | "held" | "delivered" | "read" | "received" | "imported" | "sealed";
 
-/** A message. */
-export type Message = {
-  id: string;
-  author: string;
-  name: string;
-  own: boolean;
-  text: string;
-  time_ms: number;
-  state: State;
-  count: number;
-  others: number;
-  delivered: number;
-  read: number;
-  late: boolean;
-  came_ms: number;
-  cursor: string;
-  answers: Cited | null;
-  quotes: Array<Cited>;
-  mentions_me: boolean;
-  files: Array<File>;
-  edits: number;
-  merged: boolean;
-  deleted: string | null;
-  conflict: boolean;
-  reactions: Array<Reaction>;
-  replies: number;
-  pinned: boolean;
-  blocked: boolean;
-  expires_ms: number;
-};
+export type Cited = { 
+/**
+ * The message.
+ */
+id: string, 
+/**
+ * Who wrote it; empty when it is not here.
+ */
+name: string, 
+/**
+ * The beginning of its text; empty when it is not here.
+ */
+excerpt: string, };
 
-/** A message as another one refers to it. */
-export type Cited = { id: string; name: string; excerpt: string };
+export type File = { 
+/**
+ * A label, not a path.
+ */
+name: string, 
+/**
+ * Its media type, as its sender says.
+ */
+media: string, 
+/**
+ * **Bytes**.
+ */
+bytes: number, };
 
-/** A file of a message. */
-export type File = { name: string; media: string; bytes: number };
+export type Reaction = { 
+/**
+ * Which sign.
+ */
+emoji: string, 
+/**
+ * Who shows it.
+ */
+names: Array<string>, 
+/**
+ * Whether this account does.
+ */
+own: boolean, };
 
-/** A reaction. */
-export type Reaction = { emoji: string; names: Array<string>; own: boolean };
+export type Gap = { 
+/**
+ * At least so many.
+ */
+missing: number, 
+/**
+ * Above what was written then, **milliseconds** since 1970.
+ */
+before_ms: number, };
 
-/** A stretch of a conversation that is kept current. */
-export type Window = {
-  window: number;
-  conversation: string;
-  messages: Array<Message>;
-  older: boolean;
-  newer: boolean;
-  first_unread: string | null;
-  gaps: Array<Gap>;
-  pruned: number;
-};
+export type Step = { "step": "insert", 
+/**
+ * Its index afterwards.
+ */
+index: number, 
+/**
+ * The message.
+ */
+message: Message, } | { "step": "remove", 
+/**
+ * Its index before.
+ */
+index: number, } | { "step": "set", 
+/**
+ * Its index.
+ */
+index: number, 
+/**
+ * The message.
+ */
+message: Message, };
 
-/** Messages that others refer to and that have not come. */
-export type Gap = { missing: number; before_ms: number };
+export type Sent = { 
+/**
+ * The message.
+ */
+id: string, };
 
-/** One step from a window to its next state; indexes are those at the time of the step. */
-export type Step =
-  | { step: "insert"; index: number; message: Message }
-  | { step: "remove"; index: number }
-  | { step: "set"; index: number; message: Message };
+export type Text = { 
+/**
+ * The name of a note; empty for a draft or topic.
+ */
+name: string, 
+/**
+ * The text.
+ */
+text: string, };
 
-/** A message that a search found. */
-export type Hit = {
-  conversation: string;
-  title: string;
-  message: string;
-  name: string;
-  time_ms: number;
-  parts: Array<string>;
-};
+export type Hit = { 
+/**
+ * Its conversation.
+ */
+conversation: string, 
+/**
+ * The title of that.
+ */
+title: string, 
+/**
+ * The message.
+ */
+message: string, 
+/**
+ * Who wrote it.
+ */
+name: string, 
+/**
+ * **Milliseconds** since 1970.
+ */
+time_ms: number, 
+/**
+ * A part of its text, cut where what was found begins and ends: every second part was found.
+ */
+parts: Array<string>, };
 
-/** Everything beside the messages. */
-export type Details = {
-  people: Array<Person>;
-  topic: string;
-  notes: Array<Text>;
-  pins: Array<Message>;
-  conflicts: Array<Conflict>;
-  relays: Array<string>;
-  ops: number;
-  digest: string;
-};
+export type Details = { 
+/**
+ * Who takes part.
+ */
+people: Array<Person>, 
+/**
+ * Its topic.
+ */
+topic: string, 
+/**
+ * Its notes.
+ */
+notes: Array<Text>, 
+/**
+ * Its pinned messages.
+ */
+pins: Array<Message>, 
+/**
+ * What two people changed at once.
+ */
+conflicts: Array<Conflict>, 
+/**
+ * Addresses of the relays that it names.
+ */
+relays: Array<string>, 
+/**
+ * Ops held.
+ */
+ops: number, 
+/**
+ * Commits to exactly which: the same everywhere means the same history.
+ */
+digest: string, };
 
-/** Somebody who takes part. */
-export type Person = { account: string; name: string; own: boolean };
+export type Person = { 
+/**
+ * The account.
+ */
+account: string, 
+/**
+ * The name.
+ */
+name: string, 
+/**
+ * Whether it is this account.
+ */
+own: boolean, };
 
-/** What two people said of one thing without knowing of each other. */
-export type Conflict = {
-  about: string;
-  message: string | null;
-  winner: string;
-  winner_name: string;
-  loser: string;
-  loser_name: string;
-  open: boolean;
-};
+export type Conflict = { 
+/**
+ * What it is about.
+ */
+about: string, 
+/**
+ * The message, where it is about one.
+ */
+message: string | null, 
+/**
+ * What counts, and who said it.
+ */
+winner: string, 
+/**
+ * Who said it.
+ */
+winner_name: string, 
+/**
+ * What lost.
+ */
+loser: string, 
+/**
+ * Who said that.
+ */
+loser_name: string, 
+/**
+ * Nobody has decided since.
+ */
+open: boolean, };
 
-/** A version of a text. */
-export type Version = { name: string; time_ms: number; text: string | null; current: boolean };
+export type Version = { 
+/**
+ * Who wrote it.
+ */
+name: string, 
+/**
+ * **Milliseconds** since 1970.
+ */
+time_ms: number, 
+/**
+ * The text; none when it was deleted.
+ */
+text: string | null, 
+/**
+ * Nothing replaces it.
+ */
+current: boolean, };
 
-/** Who has a message. */
-export type Receipt = { name: string; delivered: boolean; read: boolean };
-
-/** How this device is connected. */
-export type LinkState = { online: Array<string>; cut_off: Array<CutOff>; waiting: number; proven: Proven | null };
-
-/** A replica that is out of reach. */
-export type CutOff = { with: string; reason: string };
-
-/** A proof of equality. */
-export type Proven = { with: string; at_ms: number; current: boolean };
-
-/** What an interface is told without asking. */
-export type Update =
-  | { update: "conversations"; conversations: Array<Conversation> }
-  | { update: "window"; window: number; steps: Array<Step>; gaps: Array<Gap> }
-  | { update: "link"; link: LinkState }
-  | { update: "typing"; conversation: string; names: Array<string> }
-  | { update: "arrived"; conversation: string; title: string; message: Message }
-  | { update: "notice"; code: string; words: string };
-
-/** Why something was not done: what happened, and what to do. */
-export type Problem = { code: string; message: string; hint: string };
-
-/** A call with a number, as an interface sends it. */
-export type Ask = { ask: number; call: Call };
-
-/** What an interface receives. */
-export type Tell = { answer: number; value: unknown } | { failed: number; problem: Problem } | { told: Update };
+export type Receipt = { 
+/**
+ * Who.
+ */
+name: string, 
+/**
+ * One of the devices has it.
+ */
+delivered: boolean, 
+/**
+ * It was read.
+ */
+read: boolean, };

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Refused } from "./backend";
-import { address, takeToken, WebSocketBackend } from "./websocket";
+import { address, takeKey, WebSocketBackend, type Page } from "./websocket";
 
 class Paper {
   sent: string[] = [];
@@ -89,19 +89,37 @@ it("leaves no call without an answer when the core goes away, and comes back mor
   expect(statuses).toEqual(["connected", "lost", "connected"]);
 });
 
-it("takes the token out of the address and keeps it for the tab", () => {
+it("trades the token of the address for a key, once, and keeps that for the tab", async () => {
   sessionStorage.clear();
-  const replaced: unknown[] = [];
-  const page = { hash: "#token=a%20b", pathname: "/", search: "?x=1" } as Location;
-  const past = { replaceState: (...given: unknown[]) => replaced.push(given) } as unknown as History;
-  expect(takeToken(page, past, sessionStorage)).toBe("a b");
-  expect(replaced).toEqual([[null, "", "/?x=1"]]);
-  expect(takeToken({ ...page, hash: "" }, past, sessionStorage)).toBe("a b");
+  const [replaced, asked]: [unknown[], unknown[]] = [[], []];
+  const page = (hash: string, ok: boolean): Page => ({
+    location: { hash, pathname: "/", search: "?x=1" } as Location,
+    history: { replaceState: (...given: unknown[]) => replaced.push(given) } as unknown as History,
+    storage: sessionStorage,
+    ask: (path, body) => {
+      asked.push([path, body]);
+      return Promise.resolve({ ok, text: () => Promise.resolve("the key") });
+    },
+  });
+  expect(await takeKey(page("", true))).toBe(null);
+  expect(await takeKey(page("#token=used", false))).toBe(null);
+  expect(await takeKey(page("#token=a%20b", true))).toBe("the key");
+  expect(replaced).toEqual([
+    [null, "", "/?x=1"],
+    [null, "", "/?x=1"],
+  ]);
+  expect(asked).toEqual([
+    ["/v1/session", "used"],
+    ["/v1/session", "a b"],
+  ]);
+  // After a reload nothing is asked.
+  expect(await takeKey(page("", true))).toBe("the key");
+  expect(asked).toHaveLength(2);
 });
 
 it("speaks to the host of its page", () => {
   expect(address({ protocol: "http:", host: "127.0.0.1:4444" } as Location, "a&b")).toBe(
-    "ws://127.0.0.1:4444/v1/interface?token=a%26b",
+    "ws://127.0.0.1:4444/v1/interface?key=a%26b",
   );
   expect(address({ protocol: "https:", host: "chat.example" } as Location, "t")).toContain("wss://chat.example/");
 });

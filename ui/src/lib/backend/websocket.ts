@@ -6,22 +6,34 @@ import { Listeners, Refused, type Backend, type Status } from "./backend";
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 8_000;
-const TOKEN = "tombolo-token";
+const KEY = "tombolo-key";
 
-/** Takes the token out of the page's address, so that nobody copies it with the address, and keeps it for this tab. */
-export function takeToken(location: Location, history: History, storage: Storage): string {
+/** Where a page stands, what it keeps for this tab, and how it asks: given by the browser, or by a test. */
+export type Page = {
+  location: Location;
+  history: History;
+  storage: Storage;
+  ask: (path: string, body: string) => Promise<{ ok: boolean; text(): Promise<string> }>;
+};
+
+/**
+ * The key of this tab. The token in the page's address buys one and works once; it is taken out of the address, so that
+ * nobody copies it. After a reload the kept key serves. `null` = the link was used already.
+ */
+export async function takeKey({ location, history, storage, ask }: Page): Promise<string | null> {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token !== null) {
-    storage.setItem(TOKEN, token);
     history.replaceState(null, "", location.pathname + location.search);
+    const answer = await ask("/v1/session", token);
+    if (answer.ok) storage.setItem(KEY, await answer.text());
   }
-  return storage.getItem(TOKEN) ?? "";
+  return storage.getItem(KEY);
 }
 
 /** Where the core listens for the page at `location`. */
-export function address(location: Location, token: string): string {
+export function address(location: Location, key: string): string {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  return `${scheme}//${location.host}/v1/interface?token=${encodeURIComponent(token)}`;
+  return `${scheme}//${location.host}/v1/interface?key=${encodeURIComponent(key)}`;
 }
 
 type Waiting = { resolve: (value: unknown) => void; reject: (reason: Refused) => void };

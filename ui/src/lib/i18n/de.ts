@@ -10,6 +10,8 @@ export const de: Words = {
 
   noAnswer: "Das Programm auf diesem Rechner antwortet nicht.",
   noAnswerHint: "Dein Text bleibt hier stehen. Alle paar Sekunden wird es neu versucht.",
+  linkUsed: "Dieser Link wurde schon benutzt.",
+  linkUsedHint: "Jeder Link öffnet einen Tab. Das Programm, das ihn gezeigt hat, zeigt einen neuen.",
   connecting: "Startet",
   completeWith: (name, time) => `Vollständig mit ${name}, geprüft ${time}`,
   catchingUp: "Holt auf",

@@ -10,6 +10,8 @@ export const en = {
   // Connection
   noAnswer: "The program on this machine does not answer.",
   noAnswerHint: "What you wrote is kept here. It is tried again every few seconds.",
+  linkUsed: "This link was used already.",
+  linkUsedHint: "Each link opens one tab. The program that printed it shows a new one.",
   connecting: "Starting",
   completeWith: (name: string, time: string) => `Complete with ${name}, checked ${time}`,
   catchingUp: "Catching up",
