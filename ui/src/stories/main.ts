@@ -9,7 +9,7 @@ import { words } from "../lib/i18n";
 import { App } from "../lib/model/app.svelte";
 import View from "../lib/view/App.svelte";
 import Index from "./Index.svelte";
-import { stories } from "./stories";
+import { late, stories } from "./stories";
 
 const query = new URLSearchParams(location.search);
 const theme = query.get("theme");
@@ -29,5 +29,7 @@ if (story === undefined) {
   mount(View, { target, props: { app } });
   if (story.started !== false) await app.refresh();
   await story.show?.(app, core);
+  // For the checks in a browser, which let messages come while something is read.
+  Object.assign(window, { lateMessages: () => late(core) });
 }
 document.documentElement.dataset.ready = "";

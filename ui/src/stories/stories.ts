@@ -27,6 +27,13 @@ const then =
 /** Lets what was drawn settle. */
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
+/** Three messages come that were written before what is already there. */
+export function late(core: MemoryBackend): void {
+  for (const [at, text] of ["The ferry is late.", "Take the bus.", "I am on the bus."].entries()) {
+    core.arrive("harbour", message("Bo", text, 110 * MINUTE - at, { late: true, came_ms: NOON }));
+  }
+}
+
 function unstarted(): MemoryBackend {
   const core = fake();
   core.profile = null;
@@ -132,7 +139,7 @@ export const stories: Story[] = [
     },
   },
   { name: "conversation", core: fake, show: open("harbour") },
-  { name: "conversation-top", core: fake, show: then((app) => app.open("harbour", "00000002")) },
+  { name: "conversation-top", core: fake, show: then((app) => app.open("harbour", "00000004")) },
   { name: "states", core: states, show: open("states") },
   { name: "hostile", core: hostile, show: open("hostile") },
   { name: "long", core: fake, show: open("crew") },
@@ -160,13 +167,10 @@ export const stories: Story[] = [
   {
     name: "late",
     core: fake,
-    show: then(async (app, core) => {
-      for (const [at, text] of ["The ferry is late.", "Take the bus.", "I am on the bus."].entries()) {
-        core.arrive("harbour", message("Bo", text, 110 * MINUTE - at, { late: true, came_ms: NOON }));
-      }
+    show: then(async (_, core) => {
+      late(core);
       core.tell({ update: "typing", conversation: "harbour", names: ["Ana", "Bo"] });
       await pause(100);
-      void app;
     }),
   },
   {

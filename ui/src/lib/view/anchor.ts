@@ -9,16 +9,18 @@ export function atBottom(box: HTMLElement): boolean {
   return box.scrollHeight - box.scrollTop - box.clientHeight <= NEAR_BOTTOM;
 }
 
-/** The first row in sight and how far it is from the top; or the bottom, where that is in sight and stays so. */
+/** The row in the middle of what is in sight and how far it is from the top: what comes above it moves only what is above,
+ * what comes below only what is below. Or the bottom, where that is in sight and stays so. */
 export function take(box: HTMLElement, list: HTMLElement, stick: boolean): Anchor | null {
   if (stick) return { bottom: true };
   const rows = list.children;
   const top = box.getBoundingClientRect().top;
+  const middleOfBox = top + box.clientHeight / 2;
   let low = 0;
   let high = rows.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((rows[middle] as HTMLElement).getBoundingClientRect().bottom <= top) low = middle + 1;
+    if ((rows[middle] as HTMLElement).getBoundingClientRect().bottom <= middleOfBox) low = middle + 1;
     else high = middle;
   }
   // A divider may be drawn anew; a message is kept.
