@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
-const FLAGS = [
+export const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-quic",

@@ -152,17 +152,20 @@ impl App {
     async fn on_event(&self, client: &Client, event: Event) {
         match event {
             Event::Connected { with } => self.link.send_modify(|link| {
+                let with = host(&with);
                 link.cut_off.retain(|other| other.with != with);
                 if !link.online.contains(&with) {
                     link.online.push(with);
                 }
             }),
             Event::Disconnected { with, reason } => self.link.send_modify(|link| {
+                let with = host(&with);
                 link.online.retain(|other| *other != with);
                 link.cut_off.retain(|other| other.with != with);
                 link.cut_off.push(CutOff { with, reason });
             }),
             Event::Proven { with, .. } => {
+                let with = self.address_of(client, with).await;
                 self.link.send_modify(|link| link.proven = Some(Proven { with, at_ms: now_ms(), current: true }));
             }
             Event::Message { conversation, message } => {
@@ -180,6 +183,19 @@ impl App {
             Event::Joined { .. } => self.reconnect(),
             Event::Notice { code, words } => self.tell(Update::Notice { code: code.into(), words }),
         }
+    }
+
+    /// The address of a connected replica that is named by the beginning of its key; the name itself where none is known.
+    async fn address_of(&self, client: &Client, name: String) -> String {
+        let online = self.link.borrow().online.clone();
+        for address in online {
+            for url in [format!("wss://{address}"), format!("ws://{address}")] {
+                if client.met_relay(url).await.is_ok_and(|key| key.is_some_and(|key| key.short() == name)) {
+                    return address;
+                }
+            }
+        }
+        name
     }
 
     /// What was proven is older than what is here now.
@@ -239,6 +255,12 @@ impl App {
             None => Ok(()),
         }
     }
+}
+
+/// An address as people read it.
+fn host(address: &str) -> String {
+    let bare = address.strip_prefix("wss://").or_else(|| address.strip_prefix("ws://")).unwrap_or(address);
+    bare.trim_end_matches('/').to_owned()
 }
 
 fn stopped(error: tokio::task::JoinError) -> Error {

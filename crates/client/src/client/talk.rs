@@ -5,7 +5,7 @@ use super::Client;
 use crate::api::{ConflictRow, Message, OutboxRow, Post, Sent, TextRow, VersionRow};
 use crate::{Error, Node};
 use tombolo_model::content::{Slot, Value};
-use tombolo_model::{AccountId, ConversationId, OpId};
+use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 use tombolo_store::timeline::Gap;
 
 /// Calls that only pass on: name, arguments, answer; `&` = reads, `&mut` = writes and gets the time.
@@ -32,6 +32,8 @@ pass_on! {
     message(conversation: ConversationId, id: OpId) -> Message = |node, _now| node.message(&conversation, &id);
     /// How many messages were let go of on this device, and before when (**milliseconds** since 1970).
     pruned(conversation: ConversationId) -> (u64, u64) = |node, _now| node.pruned(&conversation);
+    /// The key of the relay that was met at an address; `None` = not yet.
+    met_relay(url: String) -> Option<DeviceId> = |node, _now| node.met_relay(&url);
     /// What is known to be missing.
     gaps(conversation: ConversationId) -> Vec<Gap> = |node, _now| node.gaps(&conversation);
     /// The first of the newest `limit` messages that this person has not seen.

@@ -1,0 +1,226 @@
+// Journeys in a real browser: two people, their real programs (`tombolo web`) and a real relay. Each step is what somebody
+// does and what they then see; pictures of the main states go to `artefacts/`. Not here: single components (`stories.mjs`).
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+import { FLAGS, root } from "./browser.mjs";
+
+const programs = process.env.TOMBOLO_PROGRAMS ?? "";
+const folder = mkdtempSync(join(tmpdir(), "tombolo-journey-"));
+const artefacts = join(root, "artefacts");
+mkdirSync(artefacts, { recursive: true });
+const running = new Set();
+
+/** Starts a program and gives its first line; with `next()` those that follow. */
+async function start(name, args) {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOMBOLO_")));
+  const child = spawn(join(programs, name), args, { env, stdio: ["ignore", "pipe", "inherit"] });
+  running.add(child);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => {
+    const line = await lines.next();
+    assert.ok(!line.done, `${name} ended early`);
+    return line.value;
+  };
+  const first = await next();
+  const stop = () =>
+    new Promise((resolve) => {
+      running.delete(child);
+      child.once("exit", resolve);
+      child.kill("SIGTERM");
+    });
+  return { first, next, stop };
+}
+
+const relayData = join(folder, "relay");
+const startRelay = (listen) => start("tombolo-relay", ["serve", "--listen", listen, "--data", relayData]);
+const startCore = (name) => start("tombolo", ["--home", join(folder, name), "--key-store", "file", "--json", "web"]);
+const link = (line) => JSON.parse(line).link;
+
+/** What a page may not do, whatever it is shown. */
+const faults = [];
+const pages = new Map();
+
+async function browser(name, size) {
+  const context = await chromium.launchPersistentContext(join(folder, `browser-${name}`), {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: FLAGS,
+    viewport: size,
+    locale: "en-GB",
+    reducedMotion: "reduce",
+  });
+  const page = context.pages()[0] ?? (await context.newPage());
+  pages.set(name, page);
+  page.setDefaultTimeout(15_000);
+  page.on("pageerror", (error) => faults.push(`${name}: ${error}`));
+  page.on("dialog", (dialog) => faults.push(`${name}: a dialog: ${dialog.message()}`));
+  page.on("request", (request) => {
+    if (!/^(http|ws):\/\/127\.0\.0\.1:|^data:|^blob:/.test(request.url())) faults.push(`${name} asked ${request.url()}`);
+  });
+  return { context, page };
+}
+
+let cases = 0;
+async function step(words, does) {
+  const began = Date.now();
+  await does();
+  cases += 1;
+  console.log(`ok  ${words} (${Date.now() - began} ms)`);
+}
+
+const picture = (page, name) => page.screenshot({ path: join(artefacts, `journey-${name}.png`) });
+const messages = (page) => page.getByRole("article");
+const message = (page, text) => messages(page).filter({ hasText: text });
+const pill = (page) => page.locator(".pill");
+
+async function write(page, text) {
+  const box = page.getByRole("textbox", { name: "Write a message" });
+  await box.fill(text);
+  await box.press("Enter");
+  await message(page, text).first().waitFor();
+  assert.equal(await box.inputValue(), "", "text leaves the box once it is on the disk");
+}
+
+async function journeys() {
+  let relay = await startRelay("127.0.0.1:0");
+  const url = relay.first.replace("listening on ", "");
+  let annCore = await startCore("ann");
+  const boCore = await startCore("bo");
+  const ann = await browser("ann", { width: 1280, height: 800 });
+  const bo = await browser("bo", { width: 360, height: 640 });
+
+  await step("the first start asks for a name and a way", async () => {
+    await ann.page.goto(link(annCore.first));
+    await ann.page.getByLabel("Your name").fill("Ann");
+    await ann.page.getByText("Use a relay").click();
+    await ann.page.getByLabel("Address of the relay").fill(url);
+    await picture(ann.page, "1-first-start");
+    await ann.page.getByRole("button", { name: "Begin" }).click();
+    await ann.page.getByText("Note to self").first().waitFor();
+    assert.ok(!ann.page.url().includes("token"), "the token is taken out of the address");
+  });
+
+  await step("a link that was used opens nothing for somebody else", async () => {
+    const other = await browser("other", { width: 800, height: 600 });
+    await other.page.goto(link(annCore.first));
+    await other.page.getByText("This link was used already").waitFor();
+    await other.context.close();
+  });
+
+  await step("a conversation is founded and written to", async () => {
+    await ann.page.getByRole("button", { name: "New conversation" }).click();
+    await ann.page.getByLabel("Title").fill("Harbour crew");
+    await ann.page.getByRole("button", { name: "Create" }).click();
+    await write(ann.page, "The boats are in.");
+    await picture(ann.page, "2-written");
+  });
+
+  let invitation = "";
+  await step("a link lets somebody in, on a phone's width", async () => {
+    await ann.page.getByRole("button", { name: "Make a link" }).click();
+    const shown = ann.page.locator("aside").getByText(/^tombolo:/);
+    await shown.waitFor();
+    invitation = (await shown.textContent()) ?? "";
+    await bo.page.goto(link(boCore.first));
+    await bo.page.getByLabel("Your name").fill("Bo");
+    await bo.page.getByText("Join with a link").click();
+    await bo.page.getByLabel("Link", { exact: true }).fill(invitation.trim());
+    await bo.page.getByRole("button", { name: "Begin" }).click();
+    await bo.page.getByText("Harbour crew").first().waitFor();
+    if (!(await bo.page.getByRole("textbox", { name: "Write a message" }).isVisible())) {
+      await bo.page.getByText("Harbour crew").first().click();
+    }
+    await message(bo.page, "The boats are in.").waitFor();
+    await picture(bo.page, "3-joined-phone");
+  });
+
+  await step("an answer arrives, and is told to be complete", async () => {
+    await write(bo.page, "Then we meet at nine.");
+    await message(ann.page, "Then we meet at nine.").waitFor();
+    await pill(ann.page).getByText(/^Complete with/).waitFor();
+    await picture(ann.page, "4-answered");
+  });
+
+  await step("markup, scripts and links of strangers are text", async () => {
+    const hostile = [
+      "<img src=x onerror=alert(1)><script>alert(2)</script>",
+      "[press](javascript:alert(3)) and file:///etc/passwd",
+      "\u202Eevil\u202C \u0007 name",
+    ];
+    for (const text of hostile) await write(bo.page, text);
+    await message(ann.page, "<img src=x onerror=alert(1)>").waitFor();
+    const links = await ann.page.locator("article a").evaluateAll((all) => all.map((one) => one.getAttribute("href")));
+    assert.deepEqual(links.filter((to) => !/^(https?|mailto|tombolo):/.test(to ?? "")), []);
+    assert.equal(await ann.page.locator("article img, article script").count(), 0);
+    await picture(ann.page, "5-hostile");
+  });
+
+  await step("without the relay writing goes on, and says what waits", async () => {
+    await relay.stop();
+    await write(ann.page, "Written while the relay is away.");
+    await pill(ann.page).getByText("Offline. 1 message waits for a connection.").waitFor();
+    await message(ann.page, "Written while the relay is away.")
+      .getByLabel("Safe on this device. Nobody else has it yet.")
+      .waitFor();
+    await picture(ann.page, "6-offline");
+  });
+
+  await step("when it comes back everybody has it", async () => {
+    relay = await startRelay(url.replace(/^ws:\/\//, "").replace(/\/.*$/, ""));
+    await message(bo.page, "Written while the relay is away.").waitFor({ timeout: 40_000 });
+    await pill(ann.page).getByText(/^Complete with/).waitFor({ timeout: 40_000 });
+    await picture(ann.page, "7-back");
+  });
+
+  await step("reacting, editing and deleting by keyboard alone", async () => {
+    const box = ann.page.getByRole("textbox", { name: "Write a message" });
+    await box.focus();
+    await box.press("ArrowUp");
+    assert.equal(await box.inputValue(), "Written while the relay is away.");
+    await box.fill("Written while the relay was away.");
+    await box.press("Enter");
+    await message(ann.page, "Written while the relay was away.").waitFor();
+    await message(bo.page, "Written while the relay was away.").waitFor();
+    await ann.page.keyboard.press("Control+k");
+    await ann.page.getByRole("combobox").fill("Note");
+    await ann.page.keyboard.press("Enter");
+    await write(ann.page, "Buy rope.");
+    await picture(ann.page, "8-note-to-self");
+  });
+
+  await step("the program is started again, and everything is there", async () => {
+    await annCore.stop();
+    await ann.page.getByText("The program on this machine does not answer.").waitFor();
+    await picture(ann.page, "9-no-answer");
+    annCore = await startCore("ann");
+    await ann.page.goto("about:blank");
+    await ann.page.goto(link(annCore.first));
+    await ann.page.getByText("Harbour crew").first().click();
+    await message(ann.page, "Written while the relay was away.").waitFor();
+    await message(ann.page, "Then we meet at nine.").waitFor();
+    await picture(ann.page, "10-again");
+  });
+
+  assert.deepEqual(faults, []);
+  for (const { context } of [ann, bo]) await context.close();
+  for (const program of [annCore, boCore, relay]) await program.stop();
+}
+
+try {
+  await journeys();
+  console.log(`cases: ${cases}`);
+} catch (error) {
+  // What somebody would see where it went wrong.
+  for (const [name, page] of pages) {
+    if (!page.isClosed()) await page.screenshot({ path: join(artefacts, `journey-failed-${name}.png`) });
+  }
+  throw error;
+} finally {
+  for (const child of running) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+}
