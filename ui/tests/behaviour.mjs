@@ -35,6 +35,17 @@ const checks = {
       "the message that is read has moved",
     );
   },
+  "a message that was found is brought into sight": async (page, open) => {
+    await open("?story=list");
+    await page.keyboard.press("Control+f");
+    await page.keyboard.type("Entry 17 of");
+    await page.locator(".hit").click();
+    const row = page.locator("article", { hasText: "Entry 17 of the log." });
+    await row.waitFor();
+    await page.waitForTimeout(150);
+    const top = await row.evaluate((one) => one.getBoundingClientRect().top);
+    assert.ok(top > 60 && top < 500, `it stands at ${top} px`);
+  },
   "a message is written, corrected and cancelled by keyboard": async (page, open) => {
     await open("?story=conversation");
     const box = page.getByRole("textbox", { name: "Write a message" });

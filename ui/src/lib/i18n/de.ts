@@ -92,7 +92,6 @@ export const de: Words = {
   missingBefore: (time) => `vor ${time}`,
   fetch: "Holen",
   lateAdded: (count) => n(count, "# ältere Nachricht kam oben hinzu", "# ältere Nachrichten kamen oben hinzu"),
-  show: "Zeigen",
   dismiss: "Ausblenden",
   arrivedLater: (time) => `kam ${time} später an`,
   arrivedLate: "kam später an",
@@ -115,7 +114,6 @@ export const de: Words = {
   replies: (count) => n(count, "# Antwort", "# Antworten"),
   showAll: "Alles zeigen",
   showLess: "Weniger zeigen",
-  file: "Datei",
   reactedBy: (emoji, names) => `${emoji} von ${names}`,
 
   markLocal: "Sicher auf diesem Gerät. Niemand sonst hat sie bisher.",

@@ -95,7 +95,6 @@ export const en = {
   missingBefore: (time: string) => `before ${time}`,
   fetch: "Fetch",
   lateAdded: (count: number) => n(count, "# older message was added above", "# older messages were added above"),
-  show: "Show",
   dismiss: "Dismiss",
   arrivedLater: (time: string) => `arrived ${time} later`,
   arrivedLate: "arrived later",
@@ -118,7 +117,6 @@ export const en = {
   replies: (count: number) => n(count, "# answer", "# answers"),
   showAll: "Show all",
   showLess: "Show less",
-  file: "File",
   reactedBy: (emoji: string, names: string) => `${emoji} from ${names}`,
 
   // Marks
