@@ -151,13 +151,21 @@ impl App {
 
     async fn on_event(&self, client: &Client, event: Event) {
         match event {
-            Event::Connected { with } => self.link.send_modify(|link| {
+            Event::Connected { with } => {
                 let with = host(&with);
-                link.cut_off.retain(|other| other.with != with);
-                if !link.online.contains(&with) {
-                    link.online.push(with);
+                self.link.send_modify(|link| {
+                    link.cut_off.retain(|other| other.with != with);
+                    if !link.online.contains(&with) {
+                        link.online.push(with);
+                    }
+                });
+                // The proof may have come first, when nobody knew yet whose key it is.
+                let proven = self.link.borrow().proven.clone();
+                if let Some(proven) = proven {
+                    let with = self.address_of(client, proven.with.clone()).await;
+                    self.link.send_modify(|link| link.proven = Some(Proven { with, ..proven }));
                 }
-            }),
+            }
             Event::Disconnected { with, reason } => self.link.send_modify(|link| {
                 let with = host(&with);
                 link.online.retain(|other| *other != with);

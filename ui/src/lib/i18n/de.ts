@@ -176,7 +176,8 @@ export const de: Words = {
   conflictOpen: "Noch hat niemand entschieden.",
   goToMessage: "Zur Nachricht",
   inviteLink: "Einladen",
-  inviteMore: "Wer den Link hat, kann beitreten und lesen.",
+  inviteMore: (people: number) =>
+    `Wer den Link hat, kann beitreten und mitlesen. Er lässt bis zu ${people} Menschen ein.`,
   makeLink: "Link erzeugen",
   copyLink: "Link kopieren",
   relays: "Relays",

@@ -179,7 +179,7 @@ export const en = {
   conflictOpen: "Nobody has decided yet.",
   goToMessage: "Go to the message",
   inviteLink: "Invite",
-  inviteMore: "Whoever has the link can join and read.",
+  inviteMore: (people: number) => `Whoever has the link can join and read. It lets in up to ${people} people.`,
   makeLink: "Make a link",
   copyLink: "Copy the link",
   relays: "Relays",

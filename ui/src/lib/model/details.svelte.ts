@@ -12,6 +12,9 @@ export function groups(digest: string): string[] {
   return digest.match(/.{1,4}/g) ?? [];
 }
 
+/** People whom one link lets in. */
+export const INVITED = 25;
+
 export class Details {
   readonly conversation: string;
   value = $state.raw<Answer | null>(null);
@@ -45,7 +48,7 @@ export class Details {
 
   async invite(): Promise<void> {
     await this.#notices.attempt(async () => {
-      const { link } = await ask(this.#backend, { do: "invite", conversation: this.conversation, uses: 0 });
+      const { link } = await ask(this.#backend, { do: "invite", conversation: this.conversation, uses: INVITED });
       this.link = link;
     });
   }
