@@ -108,3 +108,4 @@ await withPage(async (page, open, errors) => {
   }
 });
 if (failed > 0) process.exit(1);
+console.log(`cases: ${Object.keys(checks).length}`);

@@ -60,7 +60,8 @@ async function browser(name, size) {
   page.on("pageerror", (error) => faults.push(`${name}: ${error}`));
   page.on("dialog", (dialog) => faults.push(`${name}: a dialog: ${dialog.message()}`));
   page.on("request", (request) => {
-    if (!/^(http|ws):\/\/127\.0\.0\.1:|^data:|^blob:/.test(request.url())) faults.push(`${name} asked ${request.url()}`);
+    if (!/^(http|ws):\/\/127\.0\.0\.1:|^data:|^blob:/.test(request.url()))
+      faults.push(`${name} asked ${request.url()}`);
   });
   return { context, page };
 }
@@ -139,7 +140,9 @@ async function journeys() {
   await step("an answer arrives, and is told to be complete", async () => {
     await write(bo.page, "Then we meet at nine.");
     await message(ann.page, "Then we meet at nine.").waitFor();
-    await pill(ann.page).getByText(/^Complete with/).waitFor();
+    await pill(ann.page)
+      .getByText(/^Complete with/)
+      .waitFor();
     await picture(ann.page, "4-answered");
   });
 
@@ -152,7 +155,10 @@ async function journeys() {
     for (const text of hostile) await write(bo.page, text);
     await message(ann.page, "<img src=x onerror=alert(1)>").waitFor();
     const links = await ann.page.locator("article a").evaluateAll((all) => all.map((one) => one.getAttribute("href")));
-    assert.deepEqual(links.filter((to) => !/^(https?|mailto|tombolo):/.test(to ?? "")), []);
+    assert.deepEqual(
+      links.filter((to) => !/^(https?|mailto|tombolo):/.test(to ?? "")),
+      [],
+    );
     assert.equal(await ann.page.locator("article img, article script").count(), 0);
     await picture(ann.page, "5-hostile");
   });
@@ -170,7 +176,9 @@ async function journeys() {
   await step("when it comes back everybody has it", async () => {
     relay = await startRelay(url.replace(/^ws:\/\//, "").replace(/\/.*$/, ""));
     await message(bo.page, "Written while the relay is away.").waitFor({ timeout: 40_000 });
-    await pill(ann.page).getByText(/^Complete with/).waitFor({ timeout: 40_000 });
+    await pill(ann.page)
+      .getByText(/^Complete with/)
+      .waitFor({ timeout: 40_000 });
     await picture(ann.page, "7-back");
   });
 

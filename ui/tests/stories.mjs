@@ -62,3 +62,4 @@ await withPage(async (page, open, errors) => {
 for (const one of wrong) console.log(one);
 console.log(`${looked} pages looked at, ${wrong.length} faults`);
 if (looked === 0 || wrong.length > 0) process.exit(1);
+console.log(`cases: ${looked}`);
