@@ -2,69 +2,7 @@
 // does and what they then see; pictures of the main states go to `artefacts/`. Not here: single components (`stories.mjs`).
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
-import { FLAGS, root } from "./browser.mjs";
-
-const programs = process.env.TOMBOLO_PROGRAMS ?? "";
-const folder = mkdtempSync(join(tmpdir(), "tombolo-journey-"));
-const artefacts = join(root, "artefacts");
-mkdirSync(artefacts, { recursive: true });
-const running = new Set();
-
-/** Starts a program and gives its first line; with `next()` those that follow. */
-async function start(name, args) {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOMBOLO_")));
-  const child = spawn(join(programs, name), args, { env, stdio: ["ignore", "pipe", "inherit"] });
-  running.add(child);
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async () => {
-    const line = await lines.next();
-    assert.ok(!line.done, `${name} ended early`);
-    return line.value;
-  };
-  const first = await next();
-  const stop = () =>
-    new Promise((resolve) => {
-      running.delete(child);
-      child.once("exit", resolve);
-      child.kill("SIGTERM");
-    });
-  return { first, next, stop };
-}
-
-const relayData = join(folder, "relay");
-const startRelay = (listen) => start("tombolo-relay", ["serve", "--listen", listen, "--data", relayData]);
-const startCore = (name) => start("tombolo", ["--home", join(folder, name), "--key-store", "file", "--json", "web"]);
-const link = (line) => JSON.parse(line).link;
-
-/** What a page may not do, whatever it is shown. */
-const faults = [];
-const pages = new Map();
-
-async function browser(name, size) {
-  const context = await chromium.launchPersistentContext(join(folder, `browser-${name}`), {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: FLAGS,
-    viewport: size,
-    locale: "en-GB",
-    reducedMotion: "reduce",
-  });
-  const page = context.pages()[0] ?? (await context.newPage());
-  pages.set(name, page);
-  page.setDefaultTimeout(15_000);
-  page.on("pageerror", (error) => faults.push(`${name}: ${error}`));
-  page.on("dialog", (dialog) => faults.push(`${name}: a dialog: ${dialog.message()}`));
-  page.on("request", (request) => {
-    if (!/^(http|ws):\/\/127\.0\.0\.1:|^data:|^blob:/.test(request.url()))
-      faults.push(`${name} asked ${request.url()}`);
-  });
-  return { context, page };
-}
+import { browser, finish, link, picture, startCore, startRelay } from "./programs.mjs";
 
 let cases = 0;
 async function step(words, does) {
@@ -74,7 +12,6 @@ async function step(words, does) {
   console.log(`ok  ${words} (${Date.now() - began} ms)`);
 }
 
-const picture = (page, name) => page.screenshot({ path: join(artefacts, `journey-${name}.png`) });
 const messages = (page) => page.getByRole("article");
 const message = (page, text) => messages(page).filter({ hasText: text });
 const pill = (page) => page.locator(".pill");
@@ -100,7 +37,7 @@ async function journeys() {
     await ann.page.getByLabel("Your name").fill("Ann");
     await ann.page.getByText("Use a relay").click();
     await ann.page.getByLabel("Address of the relay").fill(url);
-    await picture(ann.page, "1-first-start");
+    await picture(ann.page, "journey-1-first-start");
     await ann.page.getByRole("button", { name: "Begin" }).click();
     await ann.page.getByText("Note to self").first().waitFor();
     assert.ok(!ann.page.url().includes("token"), "the token is taken out of the address");
@@ -119,7 +56,7 @@ async function journeys() {
     await ann.page.getByRole("button", { name: "Create" }).click();
     await ann.page.getByRole("dialog").waitFor({ state: "hidden" });
     await write(ann.page, "The boats are in.");
-    await picture(ann.page, "2-written");
+    await picture(ann.page, "journey-2-written");
   });
 
   let invitation = "";
@@ -134,7 +71,7 @@ async function journeys() {
     await bo.page.getByLabel("Link", { exact: true }).fill(invitation.trim());
     await bo.page.getByRole("button", { name: "Begin" }).click();
     await message(bo.page, "The boats are in.").waitFor();
-    await picture(bo.page, "3-joined-phone");
+    await picture(bo.page, "journey-3-joined-phone");
   });
 
   await step("an answer arrives, and is told to be complete", async () => {
@@ -143,7 +80,7 @@ async function journeys() {
     await pill(ann.page)
       .getByText(/^Complete with/)
       .waitFor();
-    await picture(ann.page, "4-answered");
+    await picture(ann.page, "journey-4-answered");
   });
 
   await step("markup, scripts and links of strangers are text", async () => {
@@ -160,7 +97,7 @@ async function journeys() {
       [],
     );
     assert.equal(await ann.page.locator("article img, article script").count(), 0);
-    await picture(ann.page, "5-hostile");
+    await picture(ann.page, "journey-5-hostile");
   });
 
   await step("without the relay writing goes on, and says what waits", async () => {
@@ -170,7 +107,7 @@ async function journeys() {
     await message(ann.page, "Written while the relay is away.")
       .getByLabel("Safe on this device. Nobody else has it yet.")
       .waitFor();
-    await picture(ann.page, "6-offline");
+    await picture(ann.page, "journey-6-offline");
   });
 
   await step("when it comes back everybody has it", async () => {
@@ -179,7 +116,7 @@ async function journeys() {
     await pill(ann.page)
       .getByText(/^Complete with/)
       .waitFor({ timeout: 40_000 });
-    await picture(ann.page, "7-back");
+    await picture(ann.page, "journey-7-back");
   });
 
   await step("reacting, editing and deleting by keyboard alone", async () => {
@@ -195,37 +132,22 @@ async function journeys() {
     await ann.page.getByRole("combobox").fill("Note");
     await ann.page.keyboard.press("Enter");
     await write(ann.page, "Buy rope.");
-    await picture(ann.page, "8-note-to-self");
+    await picture(ann.page, "journey-8-note-to-self");
   });
 
   await step("the program is started again, and everything is there", async () => {
     await annCore.stop();
     await ann.page.getByText("The program on this machine does not answer.").waitFor();
-    await picture(ann.page, "9-no-answer");
+    await picture(ann.page, "journey-9-no-answer");
     annCore = await startCore("ann");
     await ann.page.goto("about:blank");
     await ann.page.goto(link(annCore.first));
     await ann.page.getByText("Harbour crew").first().click();
     await message(ann.page, "Written while the relay was away.").waitFor();
     await message(ann.page, "Then we meet at nine.").waitFor();
-    await picture(ann.page, "10-again");
+    await picture(ann.page, "journey-10-again");
   });
-
-  assert.deepEqual(faults, []);
-  for (const { context } of [ann, bo]) await context.close();
-  for (const program of [annCore, boCore, relay]) await program.stop();
 }
 
-try {
-  await journeys();
-  console.log(`cases: ${cases}`);
-} catch (error) {
-  // What somebody would see where it went wrong.
-  for (const [name, page] of pages) {
-    if (!page.isClosed()) await page.screenshot({ path: join(artefacts, `journey-failed-${name}.png`) });
-  }
-  throw error;
-} finally {
-  for (const child of running) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
-}
+await finish(journeys);
+console.log(`cases: ${cases}`);

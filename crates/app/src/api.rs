@@ -246,6 +246,8 @@ pub struct Start {
 /// A profile.
 #[derive(Clone, Debug, Serialize, TS)]
 pub struct Profile {
+    /// The name that others see.
+    pub name: String,
     /// The account.
     pub account: String,
     /// This device.

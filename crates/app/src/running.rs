@@ -110,6 +110,7 @@ impl App {
 
     pub(crate) fn start(&self) -> Start {
         let profile = self.client.borrow().as_ref().map(|client| Profile {
+            name: client.name().to_owned(),
             account: client.account().to_string(),
             device: client.device().to_string(),
             home: self.config.home.display().to_string(),

@@ -377,7 +377,13 @@ async fn write(client: &Client, app: &App, call: Call) -> Result<(), Problem> {
         Call::Delete { conversation, message, for_me: false } => {
             client.delete(parse(&conversation)?, parse(&message)?).await?;
         }
-        Call::Undo { conversation, message } => client.undo(parse(&conversation)?, parse(&message)?).await?,
+        Call::Undo { conversation, message } => {
+            let (conversation, message) = (parse(&conversation)?, parse(&message)?);
+            // What was only hidden on one's own devices is shown again; anything else was deleted for everyone.
+            if !client.hide(conversation, message, false).await? {
+                client.undo(conversation, message).await?;
+            }
+        }
         Call::React { conversation, message, emoji, on } => {
             client.react(parse(&conversation)?, parse(&message)?, emoji, on).await?;
         }

@@ -57,6 +57,7 @@ pub struct Client {
     pub(crate) tls: Arc<Tls>,
     /// Sealed files.
     pub(crate) folder: Folder,
+    name: Arc<str>,
     account: AccountId,
     device: DeviceId,
 }
@@ -111,6 +112,7 @@ impl Client {
         let tls = Tls::new(config.extra_certificates.as_deref())
             .map_err(|error| Error::new(error.code(), error.to_string(), ""))?;
         let (account, device) = (profile.identity.account.id(), profile.identity.device.id());
+        let name = Arc::from(profile.identity.name.as_str());
         let database = profile.database();
         let path = database.clone();
         let folder = Folder::beside(&database);
@@ -126,7 +128,7 @@ impl Client {
             node.tick(now)?;
             Ok(node)
         };
-        Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), folder, account, device })
+        Ok(Self { actor: Actor::start(open, database)?, tls: Arc::new(tls), folder, name, account, device })
     }
 
     /// Closes the store in order. Without it the next start begins new logs, which costs a few bytes and nothing else.
@@ -135,6 +137,12 @@ impl Client {
     /// Those of the store.
     pub async fn close(&self) -> Result<(), Error> {
         self.actor.close().await
+    }
+
+    /// The name that others see.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The account.

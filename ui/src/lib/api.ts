@@ -353,6 +353,10 @@ link: LinkState, };
 
 export type Profile = { 
 /**
+ * The name that others see.
+ */
+name: string, 
+/**
  * The account.
  */
 account: string, 

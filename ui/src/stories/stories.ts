@@ -209,6 +209,14 @@ export const stories: Story[] = [
     }),
   },
   {
+    name: "thread",
+    core: fake,
+    show: then((app) => {
+      const asked = app.shown?.timeline.messages.findLast((one) => one.replies > 0);
+      if (asked !== undefined) app.dialog = { kind: "thread", message: asked };
+    }),
+  },
+  {
     name: "details",
     core: fake,
     show: then(async (app) => {

@@ -16,7 +16,7 @@ export class MemoryBackend implements Backend {
   status: Status = "connected";
   places: Map<string, Place>;
   link: LinkState = OFFLINE;
-  profile: Start["profile"] = { account: "you", device: "you-1", home: "" };
+  profile: Start["profile"] = { name: "You", account: "you", device: "you-1", home: "" };
   /** Every call so far, for tests. */
   readonly asked: Call[] = [];
   /** What the next call of a kind is refused with. */
@@ -86,7 +86,7 @@ export class MemoryBackend implements Backend {
       case "start":
         return this.#start();
       case "init":
-        this.profile = { account: "you", device: "you-1", home: "" };
+        this.profile = { name: "You", account: "you", device: "you-1", home: "" };
         this.places = new Map([["notes", place(conversation("notes", "", { kind: "own" }), [])]]);
         this.link = { online: [], cut_off: [], waiting: 0, proven: null };
         return this.#start();

@@ -43,13 +43,14 @@ export class Shown {
   }
 }
 
-/** The dialogs; `info` is about a message. */
+/** The dialogs; `info` and `thread` are about a message. */
 export type Dialog =
   | { kind: "palette" }
   | { kind: "shortcuts" }
   | { kind: "create" }
   | { kind: "join"; link: string }
-  | { kind: "info"; message: Message };
+  | { kind: "info"; message: Message }
+  | { kind: "thread"; message: Message };
 
 /** Which pane a narrow window shows. */
 export type Pane = "list" | "timeline" | "details";

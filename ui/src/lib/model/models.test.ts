@@ -123,12 +123,12 @@ describe("timeline", () => {
     const many = Array.from({ length: 1500 }, (_, at) => message("Ana", String(at), (1500 - at) * MINUTE));
     core = new MemoryBackend([place(conversation("many", "Many"), many)]);
     const model = await open("many");
-    expect(model.messages).toHaveLength(80);
+    expect(model.messages).toHaveLength(60);
     let last = "";
     for (let turn = 0; turn < 40 && model.older; turn += 1) {
       const first = model.messages[0]?.id;
       await model.loadOlder();
-      expect(model.messages.length).toBeLessThanOrEqual(600);
+      expect(model.messages.length).toBeLessThanOrEqual(200);
       expect(model.messages.some((one) => one.id === first)).toBe(true);
       last = model.messages[0]?.text ?? "";
     }

@@ -22,6 +22,8 @@ function together(first: Message, second: Message): boolean {
   const quiet = (message: Message) => message.deleted === null && !message.blocked;
   return (
     first.author === second.author &&
+    // What one person brought in was written by several.
+    first.name === second.name &&
     Math.abs(second.time_ms - first.time_ms) <= TOGETHER_MS &&
     dayOf(first.time_ms) === dayOf(second.time_ms) &&
     first.late === second.late &&

@@ -6,10 +6,10 @@ import { ask, type Backend } from "../backend/backend";
 import type { Notices } from "./notices.svelte";
 import { rowsOf } from "./rows";
 
-const FIRST = 80;
-const PAGE = 100;
-/** The core's bound for one window. */
-const MOST = 600;
+const FIRST = 60;
+const PAGE = 24;
+/** Messages that are drawn at most: more make scrolling slow, and nobody sees so many at once. */
+const MOST = 200;
 const READ_PAUSE_MS = 400;
 
 type WindowUpdate = Extract<Update, { update: "window" }>;
@@ -28,6 +28,15 @@ export function applied(messages: readonly Message[], steps: readonly Step[]): M
     else next[step.index] = step.message;
   }
   return next;
+}
+
+/** The messages of `next`, where each that has not changed is the very one of `before`: only what is new is drawn. */
+export function kept(before: readonly Message[], next: Message[]): Message[] {
+  const known = new Map(before.map((message) => [message.id, message]));
+  return next.map((message) => {
+    const old = known.get(message.id);
+    return old !== undefined && JSON.stringify(old) === JSON.stringify(message) ? old : message;
+  });
 }
 
 export class Timeline {
@@ -218,7 +227,7 @@ export class Timeline {
 
   #show(window: Window, firstUnread: string | null): void {
     this.#window = window.window;
-    this.messages = window.messages;
+    this.messages = kept(this.messages, window.messages);
     this.gaps = window.gaps;
     this.older = window.older;
     this.newer = window.newer;
