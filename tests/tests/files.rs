@@ -387,3 +387,30 @@ async fn files_stand_in_the_message_and_go_with_it() {
     sync(&bob).await;
     assert_eq!(bob.file(&sent.id.to_string(), 1).await.unwrap().state, FileState::Here);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_only_watches_sends_and_gets_files_too() {
+    let world = World::new(|_| {}).await;
+    let (ann, bob) = (world.person("ann").await, world.person("bob").await);
+    let options = SyncOptions::default();
+    let _ann = ann.watch(&options).await.unwrap();
+    let conversation = ann.create("Photos").await.unwrap();
+    let (link, _) = ann.invite(Some(conversation), 1, 0).await.unwrap();
+    bob.accept(&link).await.unwrap();
+    let _bob = bob.watch(&options).await.unwrap();
+    let (path, bytes) = world.file("photos.zip", 200_000);
+    ann.attach(conversation, words("look"), vec![path], |_| {}).await.unwrap();
+    // The relay is met by watching alone: its key is kept, files go to it and come from it.
+    let came = async {
+        while bob.files(None).await.unwrap().first().is_none_or(|row| row.state != FileState::Here) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), came).await.expect("the file comes");
+    assert!(ann.met_relay(world.link.url()).await.unwrap().is_some());
+    assert_eq!(saved(&bob, world.dir.path()).await, bytes);
+    // The same relay is named once, though its key became known only later.
+    let rows = bob.conversations().await.unwrap();
+    let row = rows.iter().find(|row| row.id == conversation).unwrap();
+    assert_eq!(row.relays, [world.link.url()]);
+}

@@ -2,6 +2,7 @@
 // does and what they then see; pictures of the main states go to `artefacts/`. Not here: single components (`stories.mjs`).
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { browser, finish, link, picture, startCore, startRelay } from "./programs.mjs";
 
 let cases = 0;
@@ -98,6 +99,46 @@ async function journeys() {
     );
     assert.equal(await ann.page.locator("article img, article script").count(), 0);
     await picture(ann.page, "journey-5-hostile");
+  });
+
+  await step("a picture and a file with a hostile name reach the other side whole", async () => {
+    // A real picture, drawn in the page.
+    const drawn = await ann.page.evaluate(async () => {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 400 });
+      const paint = canvas.getContext("2d");
+      paint.fillStyle = "#7fb5b0";
+      paint.fillRect(0, 0, 640, 400);
+      paint.fillStyle = "#f3e3c2";
+      paint.fillRect(0, 260, 640, 140);
+      const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+      return [...new Uint8Array(await blob.arrayBuffer())];
+    });
+    const page = Buffer.from("<script>alert(1)</script>");
+    await ann.page.locator('input[type="file"]').setInputFiles([
+      { name: "low tide.png", mimeType: "image/png", buffer: Buffer.from(drawn) },
+      { name: "..%2f<b>x.html", mimeType: "text/html", buffer: page },
+    ]);
+    await ann.page.getByRole("button", { name: "Leave out low tide.png" }).waitFor();
+    await write(ann.page, "The bay this morning.");
+    await message(ann.page, "The bay this morning.").locator("img").waitFor();
+    await message(bo.page, "The bay this morning.").locator("img").waitFor();
+    await picture(ann.page, "journey-5b-files");
+    for (const [name, content] of [
+      ["low tide.png", Buffer.from(drawn)],
+      ["%2f_b_x.html", page],
+    ]) {
+      let bytes = null;
+      // The file may come after the words.
+      for (let again = 0; bytes === null && again < 20; again += 1) {
+        const [download] = await Promise.all([
+          bo.page.waitForEvent("download", { timeout: 1_500 }).catch(() => null),
+          bo.page.getByRole("button", { name: `Save ${name}` }).click(),
+        ]).then(([come]) => [come]);
+        if (download === null) continue;
+        bytes = readFileSync(await download.path());
+      }
+      assert.deepEqual(bytes, content, name);
+    }
   });
 
   await step("without the relay writing goes on, and says what waits", async () => {

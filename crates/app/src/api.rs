@@ -69,6 +69,9 @@ pub enum Call {
         answers: Option<String>,
         /// Accounts that it calls upon.
         mentions: Vec<String>,
+        /// What was attached, by what the upload answered; at most seven.
+        #[serde(default)]
+        files: Vec<String>,
     },
     /// Changes the text of a message: nothing.
     Edit {
@@ -446,6 +449,19 @@ pub struct File {
     /// **Bytes**.
     #[ts(type = "number")]
     pub bytes: u64,
+    /// For images.
+    pub image: Option<Image>,
+}
+
+/// What is shown of an image before it is here.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+pub struct Image {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// A small JPEG in base64; may be empty.
+    pub thumbnail: String,
 }
 
 /// A reaction.

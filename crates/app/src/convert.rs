@@ -31,7 +31,17 @@ pub(crate) fn message(message: client::Message) -> api::Message {
         MessageState::Sealed => (api::State::Sealed, 0),
     };
     let beside = message.beside;
-    let file = |file: client::File| api::File { name: file.name, media: file.media, bytes: safe_ms(file.bytes) };
+    let image = |image: client::Image| api::Image {
+        width: image.width,
+        height: image.height,
+        thumbnail: data_encoding::BASE64.encode(&image.thumbnail),
+    };
+    let file = |file: client::File| api::File {
+        name: file.name,
+        media: file.media,
+        bytes: safe_ms(file.bytes),
+        image: file.image.map(image),
+    };
     let reaction = |row: client::ReactionRow| api::Reaction { emoji: row.emoji, names: row.names, own: row.own };
     api::Message {
         id: message.id.to_string(),

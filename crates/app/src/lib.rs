@@ -9,9 +9,11 @@
 
 pub mod api;
 mod convert;
+mod files;
 mod running;
 mod session;
 mod window;
 
+pub use files::Staged;
 pub use running::App;
 pub use session::Session;

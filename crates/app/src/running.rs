@@ -4,7 +4,7 @@
 //! Not here: one interface's window and calls (`session.rs`), how connections work (`client`).
 
 use crate::api::{CutOff, LinkState, Problem, Profile, Proven, Start, Update};
-use crate::convert;
+use crate::{convert, files};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,6 +68,11 @@ impl App {
         }
         let config = self.config.clone();
         let client = tokio::task::spawn_blocking(move || Client::open(&config)).await.map_err(stopped)??;
+        // Only now: until it was open, another process might have held the profile.
+        files::clear(&self.config.home).map_err(|error| {
+            let words = format!("what an earlier start left cannot be removed: {error}");
+            Error::new("home", words, "look at who owns the profile's folder")
+        })?;
         self.client.send_replace(Some(client.clone()));
         tokio::spawn(Arc::clone(self).stay_connected(client));
         Ok(())
@@ -92,6 +97,11 @@ impl App {
             message: "there is no profile on this machine yet".into(),
             hint: "choose a name first".into(),
         })
+    }
+
+    /// The profile's folder.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        &self.config.home
     }
 
     /// The profile, once it is open.

@@ -157,11 +157,20 @@ impl Session {
                 *self.shown.lock().await = None;
                 Ok(Value::Null)
             }
-            Call::Send { conversation, text, answers, mentions } => {
+            Call::Send { conversation, text, answers, mentions, files } => {
                 let answers = answers.as_deref().map(parse).transpose()?;
                 let mentions = mentions.iter().map(|account| parse(account)).collect::<Result<_, _>>()?;
                 let post = Post { text, answers, mentions, ..Post::default() };
-                let sent = client.post(parse(&conversation)?, post).await?;
+                let conversation = parse(&conversation)?;
+                let sent = if files.is_empty() {
+                    client.post(conversation, post).await?
+                } else {
+                    let staged = self.app.staged(&files)?;
+                    let paths = staged.iter().map(|file| file.path.clone()).collect();
+                    let sent = client.attach(conversation, post, paths, |_| ()).await?;
+                    staged.into_iter().for_each(crate::Staged::used);
+                    sent
+                };
                 value(Sent { id: sent.id.to_string() })
             }
             Call::Draft { conversation } => {

@@ -19,7 +19,7 @@ fn types() -> String {
     }
     declare!(
         Ask Call Keep Tell Update Problem Start Profile LinkState CutOff Proven Conversation Kind Excerpt Founded Link
-        Window Message State Cited File Reaction Gap Step Sent Text Hit Details Person Conflict Version Receipt
+        Window Message State Cited File Image Reaction Gap Step Sent Text Hit Details Person Conflict Version Receipt
     );
     out
 }

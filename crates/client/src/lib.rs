@@ -41,7 +41,7 @@ pub use node::{Identity, Node};
 pub use sync::SyncOptions;
 pub use timeline::Timeline;
 pub use token::WriteToken;
-pub use tombolo_model::content::{File, MessageRef, Slot, Value};
+pub use tombolo_model::content::{File, Image, MessageRef, Slot, Value};
 pub use tombolo_model::control::Kind;
 pub use tombolo_model::{AccountId, ConversationId, DeviceId, OpId};
 pub use tombolo_replica::Tools;

@@ -473,6 +473,13 @@ impl Node {
                 None => row.last_arrival,
             };
             let order = (keeping.archived, !keeping.favourite, std::cmp::Reverse(newest));
+            let mut relays: Vec<String> = Vec::new();
+            // One address may be named twice: before and after its key was known.
+            for relay in self.log().relays(&row.id)? {
+                if !relays.contains(&relay.url) {
+                    relays.push(relay.url);
+                }
+            }
             let listed = ConversationRow {
                 id: row.id,
                 title: self.title(&row.id, row.kind)?,
@@ -482,7 +489,7 @@ impl Node {
                 unread: self.unread(&row.id)?,
                 mentions: self.unread_mentions(&row.id)?,
                 ops: row.ops,
-                relays: self.log().relays(&row.id)?.into_iter().map(|relay| relay.url).collect(),
+                relays,
                 keeping,
             };
             list.push((order, listed));

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tombolo_model::DeviceId;
-use tombolo_replica::{Event as Inner, Link, Scope, Tools};
+use tombolo_replica::{ConnId, Event as Inner, Link, Scope, Tools};
 
 /// **Milliseconds** before the first new attempt; doubled up to [`BACK_OFF_MS_MAX`], each with up to half of it as jitter.
 const BACK_OFF_MS: u64 = 500;
@@ -25,6 +25,8 @@ const BACK_OFF_MS_MAX: u64 = 30_000;
 const FILES_EVERY: Duration = Duration::from_millis(300);
 /// And at most so much later, while something stands in the way.
 const FILES_EVERY_MAX: Duration = Duration::from_secs(15);
+/// How often is looked whether a relay has proved who it is, where nothing else says so.
+const GREETING: Duration = Duration::from_millis(100);
 /// Words about connections that a reader may lag behind before they wait.
 const EVENTS: usize = 1024;
 
@@ -111,19 +113,29 @@ pub(crate) async fn watch(
 }
 
 /// Keeps one connection up until nobody listens any more.
-async fn stay(actor: Actor, target: Target, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
+async fn stay(actor: Actor, mut target: Target, tls: Arc<Tls>, out: mpsc::Sender<Event>) {
     let mut wait_ms = BACK_OFF_MS;
     while !out.is_closed() {
+        // Who answered there first is who must answer from then on.
+        if let Target::Relay { url, key: key @ None, .. } = &mut target {
+            *key = met(&actor, url).await;
+        }
         let reason = match sync::dial(&actor, &target, &tls, None).await {
             Err(error) => error.to_string(),
             Ok(mut running) => {
                 let _ = out.send(Event::Connected { with: target.name().to_owned() }).await;
                 let conn = running.conn;
-                tokio::select! {
-                    () = running.finished() => {}
-                    () = out.closed() => {
-                        let _ = sync::leave(&actor, conn).await;
-                        return;
+                let mut remembered = !matches!(target, Target::Relay { key: None, .. });
+                let remember = remember(&actor, target.name(), conn);
+                tokio::pin!(remember);
+                loop {
+                    tokio::select! {
+                        () = running.finished() => break,
+                        () = out.closed() => {
+                            let _ = sync::leave(&actor, conn).await;
+                            return;
+                        }
+                        () = &mut remember, if !remembered => remembered = true,
                     }
                 }
                 let ended = actor.ended(conn);
@@ -145,6 +157,33 @@ async fn stay(actor: Actor, target: Target, tls: Arc<Tls>, out: mpsc::Sender<Eve
     }
 }
 
+/// The key that answered at an address.
+async fn met(actor: &Actor, url: &str) -> Option<DeviceId> {
+    let url = url.to_owned();
+    actor.call(move |node, _| node.met_relay(&url)).await.ok().and_then(Result::ok).flatten()
+}
+
+/// Waits until a relay has proved who it is, and keeps that with its address: files go to nobody else, and another key
+/// there is refused from then on.
+async fn remember(actor: &Actor, url: &str, conn: ConnId) {
+    let mut changes = actor.changes();
+    loop {
+        let state = actor.call(move |node, _| node.replica().state(conn)).await;
+        let Ok(Ok(Some(state))) = state else { return };
+        if let Some(peer) = state.peer {
+            let url = url.to_owned();
+            let kept = actor.call(move |node, _| node.remember_relay(&url, &peer, 0)).await;
+            if let Ok(Err(error)) = kept {
+                tracing::error!(code = error.code(), "The key of a relay could not be kept: {error}");
+            }
+            return;
+        }
+        if tokio::time::timeout(GREETING, changes.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            return;
+        }
+    }
+}
+
 /// Carries files to a relay and from it, whenever something has happened, until nobody listens any more.
 async fn files(
     actor: Actor,
@@ -158,9 +197,10 @@ async fn files(
     let mut said = BTreeSet::new();
     let mut wait = FILES_EVERY;
     loop {
-        let met = url.clone();
-        let met = actor.call(move |node, _| node.met_relay(&met)).await.ok().and_then(Result::ok).flatten();
-        if let Some(key) = key.or(met) {
+        if let Some(key) = match key {
+            Some(key) => Some(key),
+            None => met(&actor, &url).await,
+        } {
             let work = Work { actor: &actor, folder: &folder, url: &url, progress: &silent };
             let carried = tokio::select! {
                 carried = work.exchange(key, all, &tls) => carried.unwrap_or_default(),

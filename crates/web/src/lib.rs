@@ -8,11 +8,12 @@
 //! Not here: what calls mean (`app`), how it looks (`ui/`), TLS (the server listens on loopback only).
 
 mod assets;
+mod files;
 mod keys;
 mod socket;
 
 use axum::Router;
-use axum::extract::{Request, State, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Request, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -57,6 +58,14 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+impl Shared {
+    /// Whether a query carries the key of a tab.
+    pub(crate) fn knows(&self, query: Option<&str>) -> bool {
+        let key = query.and_then(|query| query.strip_prefix("key=")).unwrap_or_default();
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).knows(key)
+    }
+}
+
 impl Server {
     /// Listens on loopback; port 0 = any free one.
     ///
@@ -71,6 +80,8 @@ impl Server {
         let router = Router::new()
             .route("/v1/session", post(session))
             .route("/v1/interface", get(interface))
+            .route("/v1/files", post(files::put).layer(DefaultBodyLimit::disable()))
+            .route("/v1/files/{message}/{n}", get(files::get))
             .fallback(assets::serve)
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
             .with_state(Arc::clone(&shared));
@@ -158,8 +169,7 @@ async fn interface(
     if !from_our_page(&headers) {
         return (StatusCode::FORBIDDEN, "Only the page that came from here may ask.").into_response();
     }
-    let key = request.0.as_deref().and_then(|query| query.strip_prefix("key=")).unwrap_or_default();
-    if !shared.keys.lock().unwrap_or_else(PoisonError::into_inner).knows(key) {
+    if !shared.knows(request.0.as_deref()) {
         return (StatusCode::UNAUTHORIZED, "Open the link that the program shows.").into_response();
     }
     let app = Arc::clone(&shared.app);

@@ -268,3 +268,57 @@ async fn whatever_is_sent_is_answered_or_ends_the_socket() {
     assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
     assert!(stage.tab().await.call(json!({ "do": "start" })).await.is_ok(), "others are served as before");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_goes_up_with_a_message_and_comes_down_again() {
+    let stage = stage().await;
+    let (origin, key) = (stage.origin(), stage.key().await);
+    let mut tab = Tab { socket: open(stage.server.address(), &key, &origin).await.unwrap(), asked: 0 };
+    let put = |key: &str, origin: &str, name: &str, bytes: Vec<u8>| {
+        let request = client().post(format!("{}/v1/files?key={key}", stage.origin()));
+        request.header("origin", origin).header("tombolo-name", name).body(bytes).send()
+    };
+    let refused = put(&key, &origin, "a.txt", vec![1]).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::INSUFFICIENT_STORAGE, "there is no profile yet");
+    tab.call(json!({ "do": "init", "name": "Ann", "relay": "" })).await.unwrap();
+    let founded = tab.call(json!({ "do": "create", "title": "Files" })).await.unwrap();
+    let conversation = founded["conversation"].as_str().unwrap().to_owned();
+
+    assert_eq!(put("", &origin, "a.txt", vec![1]).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(put(&key, "http://evil.example", "a.txt", vec![1]).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let content: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    let staged = put(&key, &origin, "..%2F..%2Fsea%20chart.txt", content.clone()).await.unwrap();
+    assert_eq!(staged.status(), StatusCode::CREATED);
+    let staged = staged.text().await.unwrap();
+    let send = |files: Value| json!({ "do": "send", "conversation": conversation, "text": "", "answers": null, "mentions": [], "files": files });
+    for wrong in ["..", "", "99999", "1/../1"] {
+        assert_eq!(tab.call(send(json!([wrong]))).await.unwrap_err()["code"], "no-file", "{wrong}");
+    }
+    let sent = tab.call(send(json!([staged]))).await.unwrap();
+    let opened = json!({ "do": "open", "conversation": conversation, "before": null, "limit": 5 });
+    let file = &tab.call(opened).await.unwrap()["messages"][0]["files"][0];
+    assert_eq!((&file["name"], &file["bytes"]), (&json!("sea chart.txt"), &json!(300_000)));
+    assert_eq!(tab.call(send(json!([staged]))).await.unwrap_err()["code"], "no-file", "it went with its message");
+
+    let url = format!("{origin}/v1/files/{}/1", sent["id"].as_str().unwrap());
+    let came = client().get(format!("{url}?key={key}")).send().await.unwrap();
+    assert_eq!(
+        (&came.headers()["content-type"], came.status()),
+        (&"application/octet-stream".parse().unwrap(), StatusCode::OK)
+    );
+    assert_eq!(came.headers()["content-disposition"], "attachment");
+    assert_eq!(came.bytes().await.unwrap(), content);
+    let foreign = client().get(format!("{url}?key={key}")).header("sec-fetch-site", "cross-site").send().await.unwrap();
+    assert_eq!(foreign.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(client().get(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let other =
+        client().get(format!("{origin}/v1/files/{}/2?key={key}", sent["id"].as_str().unwrap())).send().await.unwrap();
+    assert_eq!(
+        (other.status(), other.json::<Value>().await.unwrap()["code"].clone()),
+        (StatusCode::NOT_FOUND, json!("no-file"))
+    );
+
+    // Nothing of it stays in the clear: neither the file that was sent nor the one that was looked at.
+    let left = |folder: &std::path::Path| std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().count());
+    assert_eq!(left(&stage.folder.path().join("profile/staging")), 0);
+}

@@ -75,7 +75,11 @@ answers: string | null,
 /**
  * Accounts that it calls upon.
  */
-mentions: Array<string>, } | { "do": "edit", 
+mentions: Array<string>, 
+/**
+ * What was attached, by what the upload answered; at most seven.
+ */
+files: Array<string>, } | { "do": "edit", 
 /**
  * The conversation.
  */
@@ -669,7 +673,25 @@ media: string,
 /**
  * **Bytes**.
  */
-bytes: number, };
+bytes: number, 
+/**
+ * For images.
+ */
+image: Image | null, };
+
+export type Image = { 
+/**
+ * Pixels.
+ */
+width: number, 
+/**
+ * Pixels.
+ */
+height: number, 
+/**
+ * A small JPEG in base64; may be empty.
+ */
+thumbnail: string, };
 
 export type Reaction = { 
 /**

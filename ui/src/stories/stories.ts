@@ -209,6 +209,17 @@ export const stories: Story[] = [
     }),
   },
   {
+    name: "attached",
+    core: fake,
+    show: then(async (app) => {
+      const file = (name: string, bytes: number) => new File([new Uint8Array(bytes)], name);
+      await app.shown?.composer.attach([
+        file("tides of the week.pdf", 84_000),
+        file("a".repeat(120) + ".png", 1_900_000),
+      ]);
+    }),
+  },
+  {
     name: "thread",
     core: fake,
     show: then((app) => {

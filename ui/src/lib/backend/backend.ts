@@ -25,6 +25,10 @@ export type Status = "connecting" | "connected" | "lost";
 export interface Backend {
   /** Rejects with [`Refused`] when the core says why it was not done. */
   call(call: Call): Promise<unknown>;
+  /** Hands a file to the core; answers with what names it in `send`. Rejects as `call` does. */
+  attach(file: File): Promise<string>;
+  /** The bytes of a message's file, `n` from 1, fetched first if need be. Rejects as `call` does. */
+  bring(message: string, n: number): Promise<Blob>;
   /** Returns how to stop. */
   subscribe(listener: (update: Update) => void): () => void;
   readonly status: Status;

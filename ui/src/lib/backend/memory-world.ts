@@ -156,7 +156,7 @@ function harbour(): Place {
       read: 1,
     }),
     message("Carol", "photo of the chart", 90 * MINUTE, {
-      files: [{ name: "chart of the bay.jpg", media: "image/jpeg", bytes: 2_400_000 }],
+      files: [{ name: "chart of the bay.jpg", media: "image/jpeg", bytes: 2_400_000, image: null }],
     }),
     first,
     message("Ana", "@You can you bring it?", 30 * MINUTE, {

@@ -21,6 +21,8 @@ export class MemoryBackend implements Backend {
   readonly asked: Call[] = [];
   /** What the next call of a kind is refused with. */
   readonly refusals = new Map<Call["do"], Refused>();
+  /** Why files are not taken, for tests. */
+  unattached: Refused | null = null;
   #window = 0;
   #shown: { conversation: string; from: number; to: number; live: boolean } | null = null;
   #updates = new Listeners<Update>();
@@ -42,6 +44,15 @@ export class MemoryBackend implements Backend {
     } catch (reason) {
       return Promise.reject(reason as Refused);
     }
+  }
+
+  attach(file: File): Promise<string> {
+    const refusal = this.unattached;
+    return refusal === null ? Promise.resolve(file.name) : Promise.reject(refusal);
+  }
+
+  bring(): Promise<Blob> {
+    return Promise.resolve(new Blob(["a file"], { type: "text/plain" }));
   }
 
   subscribe(listener: (update: Update) => void): () => void {

@@ -1,7 +1,7 @@
 // The core behind a WebSocket of this page's own host: numbered calls, answers, updates, and coming back after a break.
 // Not here: what is asked again after one (model/app.svelte.ts).
 
-import type { Ask, Call, Tell, Update } from "../api";
+import type { Ask, Call, Problem, Tell, Update } from "../api";
 import { Listeners, Refused, type Backend, type Status } from "./backend";
 
 const FIRST_PAUSE_MS = 250;
@@ -72,6 +72,23 @@ export class WebSocketBackend implements Backend {
       if (this.status === "connected") this.#socket?.send(JSON.stringify(ask));
       else this.#early.push(ask);
     });
+  }
+
+  async attach(file: File): Promise<string> {
+    const name = encodeURIComponent(file.name);
+    const answer = await this.#http("/v1/files", { method: "POST", headers: { "tombolo-name": name }, body: file });
+    return answer.text();
+  }
+
+  async bring(message: string, n: number): Promise<Blob> {
+    return (await this.#http(`/v1/files/${message}/${n}`, {})).blob();
+  }
+
+  async #http(path: string, init: RequestInit): Promise<Response> {
+    const query = new URL(this.#address).search;
+    const answer = await fetch(path + query, init).catch(() => Promise.reject(this.#refusal()));
+    if (answer.ok) return answer;
+    throw new Refused((await answer.json()) as Problem);
   }
 
   subscribe(listener: (update: Update) => void): () => void {

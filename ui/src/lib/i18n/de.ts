@@ -162,6 +162,13 @@ export const de: Words = {
   editing: "Du bearbeitest deine Nachricht",
   cancel: "Abbrechen",
   save: "Speichern",
+  attach: "Dateien anhängen",
+  detach: (name) => `${name} weglassen`,
+  attached: "Angehängt",
+  notAttached: (name) => `${name} wurde nicht angehängt.`,
+  tooManyFiles: (most) => `Eine Nachricht trägt höchstens ${most} Dateien.`,
+  dropHere: "Dateien hier ablegen",
+  saveFile: (name) => `${name} speichern`,
   notSent: "Nicht gesendet. Dein Text steht noch hier.",
   people: "Personen",
 

@@ -165,6 +165,13 @@ export const en = {
   cancel: "Cancel",
   save: "Save",
   notSent: "Not sent. Your text is still here.",
+  attach: "Attach files",
+  detach: (name: string) => `Leave out ${name}`,
+  attached: "Attached",
+  notAttached: (name: string) => `${name} was not attached.`,
+  tooManyFiles: (most: number) => `A message carries at most ${most} files.`,
+  dropHere: "Drop files here",
+  saveFile: (name: string) => `Save ${name}`,
   people: "People",
 
   // Details

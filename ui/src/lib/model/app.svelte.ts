@@ -154,6 +154,19 @@ export class App {
     if (next !== undefined) await this.open(next.id);
   }
 
+  /** Fetches a file of a message, if need be, and hands it to the browser to be saved. */
+  async save(message: Message, n: number): Promise<void> {
+    await this.notices.attempt(async () => {
+      const bytes = await this.backend.bring(message.id, n);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(bytes);
+      link.download = message.files[n - 1]?.name ?? "";
+      link.click();
+      // The browser has taken it by then.
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    });
+  }
+
   async reconnect(): Promise<void> {
     await this.notices.attempt(() => ask(this.backend, { do: "reconnect" }));
   }

@@ -10,6 +10,12 @@ const DRAFT_PAUSE_MS = 500;
 const TYPING_EVERY_MS = 3_000;
 const MOST_PEOPLE = 6;
 
+/** A file that waits beside the text. `token` names it to the core, once the core has it. */
+export type Attached = { key: number; name: string; bytes: number; token: string | null };
+
+/** Files of one message, as the core allows. */
+export const FILES_MAX = 7;
+
 export class Composer {
   readonly conversation: string;
   text = $state("");
@@ -21,6 +27,11 @@ export class Composer {
   /** People whose names fit what stands behind the last `@` before the cursor. */
   candidates = $state.raw<Person[]>([]);
   people: Person[] = [];
+  files = $state.raw<Attached[]>([]);
+  /** Whether there is something to send, and all of it is here. */
+  ready = $derived(
+    (this.text.trim() !== "" || this.files.length > 0) && this.files.every((file) => file.token !== null),
+  );
 
   #backend: Backend;
   #words: Words;
@@ -29,6 +40,7 @@ export class Composer {
   #draft = "";
   #typed_ms = -TYPING_EVERY_MS;
   #touched = false;
+  #attached = 0;
 
   constructor(backend: Backend, conversation: string, words: Words) {
     this.#backend = backend;
@@ -71,15 +83,40 @@ export class Composer {
     }
   }
 
+  /** Puts files beside the text; they go to the core at once, and out with the message. */
+  async attach(files: readonly File[]): Promise<void> {
+    this.problem = null;
+    const room = FILES_MAX - this.files.length;
+    if (files.length > room) this.problem = this.#words.tooManyFiles(FILES_MAX);
+    await Promise.all(files.slice(0, Math.max(0, room)).map((file) => this.#bring(file)));
+  }
+
+  detach(key: number): void {
+    this.files = this.files.filter((file) => file.key !== key);
+  }
+
+  async #bring(file: File): Promise<void> {
+    const key = this.#attached++;
+    this.files = [...this.files, { key, name: file.name, bytes: file.size, token: null }];
+    try {
+      const token = await this.#backend.attach(file);
+      this.files = this.files.map((one) => (one.key === key ? { ...one, token } : one));
+    } catch (reason) {
+      this.detach(key);
+      this.problem = this.#why(reason, this.#words.notAttached(file.name));
+    }
+  }
+
   /** Hands the text to the core. True when it is on the disk. */
   async send(): Promise<boolean> {
     const text = this.text;
-    if (text.trim() === "" || this.sending) return false;
+    if (!this.ready || this.sending) return false;
+    const files = this.files;
     clearTimeout(this.#draftTimer);
     this.sending = true;
     this.problem = null;
     try {
-      await this.#hand(text);
+      await this.#hand(text, files);
     } catch (reason) {
       this.problem = this.#why(reason);
       return false;
@@ -88,6 +125,7 @@ export class Composer {
     }
     // What was typed while the core was writing stays.
     const rest = this.text.startsWith(text) ? this.text.slice(text.length) : this.text;
+    this.files = this.files.filter((file) => !files.includes(file));
     this.#clear(rest);
     return true;
   }
@@ -131,7 +169,7 @@ export class Composer {
     return cursor + piece.length;
   }
 
-  async #hand(text: string): Promise<void> {
+  async #hand(text: string, attached: readonly Attached[]): Promise<void> {
     const conversation = this.conversation;
     if (this.editing !== null) {
       await ask(this.#backend, { do: "edit", conversation, message: this.editing.id, text });
@@ -139,7 +177,8 @@ export class Composer {
     }
     const named = [...this.#mentions].filter(([, name]) => text.includes(`@${name}`));
     const mentions = named.map(([account]) => account);
-    await ask(this.#backend, { do: "send", conversation, text, answers: this.answering?.id ?? null, mentions });
+    const files = attached.flatMap((file) => file.token ?? []);
+    await ask(this.#backend, { do: "send", conversation, text, answers: this.answering?.id ?? null, mentions, files });
   }
 
   #clear(rest: string): void {
@@ -171,11 +210,11 @@ export class Composer {
     ask(this.#backend, { do: "typing", conversation: this.conversation }).catch(() => undefined);
   }
 
-  #why(reason: unknown): string {
+  #why(reason: unknown, what = this.#words.notSent): string {
     const detail =
       reason instanceof Refused
         ? [reason.problem.message, reason.problem.hint].filter(Boolean).join(" ")
         : String(reason);
-    return `${this.#words.notSent} ${detail}`;
+    return `${what} ${detail}`;
   }
 }

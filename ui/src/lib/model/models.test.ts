@@ -125,7 +125,7 @@ describe("timeline", () => {
     const model = await open("many");
     expect(model.messages).toHaveLength(60);
     let last = "";
-    for (let turn = 0; turn < 40 && model.older; turn += 1) {
+    for (let turn = 0; turn < 80 && model.older; turn += 1) {
       const first = model.messages[0]?.id;
       await model.loadOlder();
       expect(model.messages.length).toBeLessThanOrEqual(200);
@@ -133,7 +133,7 @@ describe("timeline", () => {
       last = model.messages[0]?.text ?? "";
     }
     expect(last).toBe("0");
-    for (let turn = 0; turn < 40 && model.newer; turn += 1) await model.loadNewer();
+    for (let turn = 0; turn < 80 && model.newer; turn += 1) await model.loadNewer();
     expect(model.messages.at(-1)?.text).toBe("1499");
   });
 
@@ -236,6 +236,43 @@ describe("composer", () => {
     expect(model.text).toBe("Hi @Ana ");
     await model.send();
     expect(asked("send")[0]).toMatchObject({ mentions: ["ana"] });
+  });
+});
+
+describe("files beside the text", () => {
+  const box = () => new Composer(core, "harbour", en);
+  const file = (name: string) => new File(["x"], name);
+
+  it("go with the message once the core has them, even without words", async () => {
+    const model = box();
+    expect(model.ready).toBe(false);
+    const coming = model.attach([file("a.txt"), file("b.txt")]);
+    expect([model.files.length, model.ready]).toEqual([2, false]);
+    await coming;
+    expect(model.ready).toBe(true);
+    model.detach(model.files[0]?.key ?? -1);
+    expect(await model.send()).toBe(true);
+    expect(asked("send")).toMatchObject([{ text: "", files: ["b.txt"] }]);
+    expect(model.files).toEqual([]);
+  });
+
+  it("stay when sending fails, and say why when the core does not take one", async () => {
+    const model = box();
+    await model.attach([file("a.txt")]);
+    core.refusals.set("send", full);
+    expect(await model.send()).toBe(false);
+    expect(model.files).toHaveLength(1);
+    core.unattached = full;
+    await model.attach([file("b.txt")]);
+    expect(model.files.map((one) => one.name)).toEqual(["a.txt"]);
+    expect(model.problem).toBe("b.txt was not attached. The disk is full. Free some space.");
+  });
+
+  it("are seven at most", async () => {
+    const model = box();
+    await model.attach(Array.from({ length: 9 }, (_, at) => file(`${at}`)));
+    expect(model.files).toHaveLength(7);
+    expect(model.problem).toBe("A message carries at most 7 files.");
   });
 });
 
