@@ -35,6 +35,14 @@ async function faults(page) {
       const hides = getComputedStyle(box).overflowX !== "visible";
       if (hides && more > 1 && box.clientWidth > 1) found.push(`${box.className} scrolls sideways by ${more} px`);
     }
+    for (const control of document.querySelectorAll("button, input, textarea, a")) {
+      const [is, room] = [control, control.closest("main, nav, aside, dialog")].map((it) =>
+        it?.getBoundingClientRect(),
+      );
+      if (room === undefined || is.width <= 1) continue;
+      const out = Math.max(room.left - is.left, is.right - room.right);
+      if (out > 1) found.push(`${control.ariaLabel ?? control.textContent} lies outside by ${Math.round(out)} px`);
+    }
     return found;
   });
 }

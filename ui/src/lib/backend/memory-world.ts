@@ -110,10 +110,9 @@ const conflict: Conflict = {
 
 function harbour(): Place {
   const boats = message("Ana", "The boats are in.", 2 * HOUR);
-  const first = message("Bo", "I left the **spare key** at the office.", 40 * MINUTE);
+  const first = message("Bo", "I left the **spare key** at the office.", 40 * MINUTE, { replies: 1 });
   const plan = message("Ana", "Plan for the evening: https://example.org/tides", 26 * HOUR, {
     pinned: true,
-    replies: 2,
   });
   const messages = [
     message("Carol", "Good morning. Low tide is at _six_ today.", 27 * HOUR),

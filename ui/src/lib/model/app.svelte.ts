@@ -179,9 +179,13 @@ export class App {
   #hear(update: Update): void {
     this.shown?.timeline.hear(update);
     switch (update.update) {
-      case "conversations":
+      case "conversations": {
+        const before = JSON.stringify(this.current);
         this.conversations.set(update.conversations);
+        // Also when what came is not in the window that is shown.
+        if (JSON.stringify(this.current) !== before) this.shown?.details.stale();
         break;
+      }
       case "window":
         this.shown?.details.stale();
         break;
