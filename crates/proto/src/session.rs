@@ -510,6 +510,11 @@ impl Session {
                     // What the peer was refused before it was let in is refused no longer.
                     self.blocked.remove(&conversation);
                     self.names.whole(conversation);
+                    // What is on its way covers a place up to which the peer could not see this conversation; now it can,
+                    // and its history is sent behind that.
+                    for in_flight in self.in_flight.values_mut() {
+                        in_flight.through = None;
+                    }
                     self.add_job(Job::granted(conversation, self.sent_position));
                     self.registers_granted();
                 }

@@ -148,7 +148,8 @@ pub struct Machine {
     /// Of the device whose account this is.
     account_seed: [u8; 32],
     rng: Rng,
-    lives: u64,
+    /// How often its program was started.
+    pub lives: u64,
 }
 
 impl Machine {

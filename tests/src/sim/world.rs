@@ -362,7 +362,12 @@ impl World {
                 outputs.push(output);
             }
         }
+        let lives = self.machines[machine].lives;
         for output in outputs {
+            if self.machines[machine].lives != lives {
+                // The program that wanted this met an error of its disk meanwhile, and is gone.
+                break;
+            }
             match output {
                 Output::Send { conn, frame } => self.send(machine, conn, frame),
                 Output::Close { conn, fault } => self.close(machine, conn, &fault)?,

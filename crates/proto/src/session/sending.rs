@@ -71,7 +71,7 @@ impl Job {
 pub(super) struct InFlight {
     hash: [u8; 32],
     bytes: u64,
-    through: Option<u64>,
+    pub(super) through: Option<u64>,
     tool: Tool,
     ops: u64,
 }

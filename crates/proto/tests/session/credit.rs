@@ -5,6 +5,7 @@ use crate::memory::Memory;
 use crate::states::{memory, parted};
 use crate::world::World;
 use tombolo_model::{ConversationId, Hlc, LogId, Op, OpId};
+use tombolo_proto::Input;
 use tombolo_proto::limit::FRAME_BYTES_MAX;
 
 #[test]
@@ -72,4 +73,35 @@ fn large_bodies_fit_into_frames() {
     let mut world = World::new(memory(1, &ops.iter().collect::<Vec<_>>()), Memory::new(2));
     world.converge();
     assert!(world.sides[0].sent.iter().all(|(_, len)| *len <= FRAME_BYTES_MAX));
+}
+
+#[test]
+fn what_was_on_its_way_when_a_conversation_was_opened_does_not_count_for_it() {
+    let (mut writing, genesis) = Writing::found(17, 2);
+    let mut first = vec![genesis];
+    first.extend(writing.ops(20));
+    let (mut other, founded) = Writing::found(18, 2);
+    let mut second = vec![founded];
+    second.extend(other.ops(30));
+    let opened = second[0].conversation();
+    let mut one = Memory::new(1);
+    one.take_all(first.iter().chain(&second));
+    one.hidden.insert(opened);
+    let mut two = Memory::new(2);
+    two.take_all(&first);
+    two.also.insert(opened);
+    let mut world = World::new(one, two);
+    world.check_claims = false;
+    world.converge_apart();
+    // Something of the first conversation is on its way; before it is acknowledged the second is opened.
+    world.slow = true;
+    let ops = writing.ops(1);
+    world.sides[0].memory.take_all(&ops);
+    world.input(0, Input::Changed);
+    world.sides[0].memory.hidden.clear();
+    world.input(0, Input::Granted(opened));
+    // The world itself insists that nothing counts as held that is not.
+    world.run();
+    world.pass(2_000);
+    world.assert_converged();
 }
