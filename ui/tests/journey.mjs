@@ -123,21 +123,19 @@ async function journeys() {
     await message(ann.page, "The bay this morning.").locator("img").waitFor();
     await message(bo.page, "The bay this morning.").locator("img").waitFor();
     await picture(ann.page, "journey-5b-files");
-    for (const [name, content] of [
-      ["low tide.png", Buffer.from(drawn)],
-      ["%2f_b_x.html", page],
+    const downloads = [];
+    bo.page.on("download", (download) => downloads.push(download));
+    for (const [name, ending, content] of [
+      ["low tide.png", ".png", Buffer.from(drawn)],
+      ["%2f_b_x.html", ".html", page],
     ]) {
-      let bytes = null;
-      // The file may come after the words.
-      for (let again = 0; bytes === null && again < 20; again += 1) {
-        const [download] = await Promise.all([
-          bo.page.waitForEvent("download", { timeout: 1_500 }).catch(() => null),
-          bo.page.getByRole("button", { name: `Save ${name}` }).click(),
-        ]).then(([come]) => [come]);
-        if (download === null) continue;
-        bytes = readFileSync(await download.path());
+      const come = () => downloads.find((download) => download.suggestedFilename().endsWith(ending));
+      // The file may come after the words: then it is asked for again, and an earlier request may still be answered.
+      for (let again = 0; come() === undefined && again < 20; again += 1) {
+        await bo.page.getByRole("button", { name: `Save ${name}` }).click();
+        for (let wait = 0; come() === undefined && wait < 15; wait += 1) await bo.page.waitForTimeout(100);
       }
-      assert.deepEqual(bytes, content, name);
+      assert.deepEqual(readFileSync(await come().path()), content, name);
     }
   });
 
