@@ -1,6 +1,7 @@
 //! Files on their way between an interface and the profile: what a person attaches waits in a folder of its own until its
 //! message is written, and what somebody wants to see is opened into it. Both are in the clear there, so nothing stays: it
-//! goes when it was used, and what a crash left goes at the next start.
+//! goes when it was used; what was attached and never sent goes when the program ends, and what a crash left at the next
+//! start.
 //!
 //! Not here: sealing and carrying (`client`), HTTP (`web`).
 

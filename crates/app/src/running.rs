@@ -263,16 +263,15 @@ impl App {
         Ok(list)
     }
 
-    /// Ends: everything is on the disk when this returns.
+    /// Ends: everything is on the disk when this returns, and what was attached and never sent is gone.
     ///
     /// # Errors
     /// Those of closing the store.
     pub async fn close(&self) -> Result<(), Error> {
-        let client = self.client.send_replace(None);
-        match client {
-            Some(client) => client.close().await,
-            None => Ok(()),
-        }
+        let Some(client) = self.client.send_replace(None) else { return Ok(()) };
+        // While the profile is still held: nobody else has staged anything. What cannot be removed goes at the next start.
+        let _ = files::clear(&self.config.home);
+        client.close().await
     }
 }
 

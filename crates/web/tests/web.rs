@@ -320,5 +320,16 @@ async fn a_file_goes_up_with_a_message_and_comes_down_again() {
 
     // Nothing of it stays in the clear: neither the file that was sent nor the one that was looked at.
     let left = |folder: &std::path::Path| std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().count());
-    assert_eq!(left(&stage.folder.path().join("profile/staging")), 0);
+    let staging = stage.folder.path().join("profile/staging");
+    assert_eq!(left(&staging), 0);
+    // What was attached and never sent goes with the program, and what a crash left at the next start.
+    put(&key, &origin, "unsent.txt", vec![1]).await.unwrap();
+    assert_eq!(left(&staging), 1);
+    stage.app.close().await.unwrap();
+    assert_eq!(left(&staging), 0);
+    std::fs::create_dir_all(staging.join("7")).unwrap();
+    let home = stage.folder.path().join("profile");
+    let app = App::open(Config { home, key_store: Some(KeyStoreKind::File), extra_certificates: None }).await.unwrap();
+    assert_eq!(left(&staging), 0);
+    app.close().await.unwrap();
 }
